@@ -1,0 +1,125 @@
+# slimgrad: `make help` lists the targets and the switches.
+CXX = g++
+.DEFAULT_GOAL = all
+MAKEFLAGS += --no-print-directory
+JOBS := $(shell nproc 2>/dev/null || echo 2)
+
+# Each combination of switches builds into a folder of its own.
+VARIANT := $(if $(filter double,$(REAL)),-double)$(if $(DEBUG),-debug)$(if $(SAN),-san)
+VARIANT := $(VARIANT)$(if $(PORTABLE),-portable)$(if $(findstring clang,$(CXX)),-clang)
+BUILD   := build$(if $(VARIANT),/variant$(VARIANT))
+
+# No -ffast-math: NaN must stay NaN. errno and traps, which nobody reads, would cost vector code.
+FLAGS  = -std=c++20 -g -Wall -Wextra -Werror -I. -MMD -MP
+# GCC 12 sees ghosts in inlined strings and variants.
+FLAGS += $(if $(findstring clang,$(CXX)),,-Wno-maybe-uninitialized -Wno-restrict)
+FLAGS += $(if $(DEBUG),-O0 -g3,-O3 -fno-math-errno -fno-trapping-math)
+FLAGS += $(if $(PORTABLE),,-march=native)
+FLAGS += $(if $(filter double,$(REAL)),-DSLIM_REAL_DOUBLE)
+FLAGS += $(if $(SAN),-fsanitize=address -fsanitize=undefined -fno-sanitize-recover=all)
+
+PROGRAMS = $(BUILD)/mnist $(BUILD)/adapter $(BUILD)/graph
+LIBRARY  = $(BUILD)/libslimgrad.a
+SOURCES  = $(wildcard core/*.cpp data/*.cpp nn/*.cpp optim/*.cpp)
+TESTS    = $(wildcard tests/*.cpp tests/core/*.cpp tests/data/*.cpp tests/nn/*.cpp \
+             tests/optim/*.cpp tests/apps/*.cpp tests/reference/*.cpp)
+object   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(1))
+SHARED   = $(call object,apps/program.cpp apps/report.cpp)  # by programs and tests
+
+all: $(LIBRARY) $(PROGRAMS)  ## the library and the programs, in build/
+
+$(LIBRARY): $(call object,$(SOURCES))
+	@rm -f $@
+	@echo "  ar      $@"
+	@ar rcs $@ $^
+
+$(PROGRAMS): $(BUILD)/%: $(BUILD)/obj/apps/%.o $(SHARED) $(LIBRARY)
+	@echo "  link    $@"
+	@$(CXX) $(FLAGS) $^ -lopenblas -o $@
+
+$(BUILD)/tests: $(call object,$(TESTS)) $(SHARED) $(LIBRARY)
+	@echo "  link    $@"
+	@$(CXX) $(FLAGS) $^ -lopenblas -o $@
+
+$(BUILD)/obj/%.o: %.cpp
+	@mkdir -p $(@D)
+	@echo "  compile $<"
+	@$(CXX) $(FLAGS) -c $< -o $@
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+
+# ---- what people type ----------------------------------------------------------------------------
+
+deps:  ## install what is needed (Debian and Ubuntu; elsewhere it says what to install)
+	@sh apps/install_packages.sh
+
+data:  ## bring MNIST into data/mnist and check it
+	@sh data/fetch_mnist.sh data/mnist
+
+run: data  ## the main job: pretrain on MNIST, compare full fine-tuning, LoRA and DoRA
+	@$(MAKE) -j$(JOBS) all
+	@$(BUILD)/mnist $(ARGS)
+
+test:  ## the tests, in float and in double precision
+	@sh data/fetch_mnist.sh data/mnist || echo "without MNIST, the end-to-end test is left out"
+	@$(MAKE) -j$(JOBS) $(BUILD)/tests
+	@$(MAKE) -j$(JOBS) REAL=double test-binary
+	@sh tests/run.sh "$(BUILD)/tests" "$$($(MAKE) REAL=double print-test-binary)"
+
+test-binary: $(BUILD)/tests
+print-test-binary:
+	@echo $(BUILD)/tests
+
+lines:  ## code lines per folder, comments and blank lines not counted
+	@for folder in core data nn optim apps tests; do \
+	  find $$folder -name '*.h' -o -name '*.cpp' | xargs cat 2>/dev/null | \
+	  awk -v name=$$folder '/^ *$$/ || /^ *\/\// { next } { n++ } END { printf "%-6s %6d\n", name, n }'; \
+	done
+
+check-includes:  ## no folder includes one that comes after it: core, data, nn, optim, apps
+	@! grep -nE '#include "(data|nn|optim|apps|tests)/' core/*.h core/*.cpp
+	@! grep -nE '#include "(nn|optim|apps|tests)/' data/*.h data/*.cpp
+	@! grep -nE '#include "(optim|apps|tests)/' nn/*.h nn/*.cpp
+	@! grep -nE '#include "(apps|tests)/' optim/*.h optim/*.cpp
+	@! grep -rlE '#include <(cblas|nlohmann|stb)' core data nn optim apps | \
+	  grep -vxE 'core/gemm.cpp|data/json.cpp|data/image.cpp'
+	@echo "includes are in order"
+
+# ---- lessons -------------------------------------------------------------------------------------
+
+LESSONS = $(patsubst apps/%.cpp,$(BUILD)/%,$(wildcard apps/lessons/*.cpp))
+
+$(LESSONS): $(BUILD)/%: $(BUILD)/obj/apps/%.o $(BUILD)/obj/apps/program.o $(LIBRARY)
+	@mkdir -p $(@D)
+	@echo "  link    $@"
+	@$(CXX) $(FLAGS) $^ -lopenblas -o $@
+
+$(BUILD)/tests: $(call object,$(wildcard tests/lessons/*.cpp)) | $(LESSONS)  # which they run
+
+lessons: $(LESSONS)  ## run the course; lesson-07 is one of it, gdb-07 opens that one in gdb
+	@for lesson in $^; do echo "== $$lesson"; $$lesson || exit 1; echo; done
+lesson-%:
+	@$(MAKE) -s $(or $(filter $(BUILD)/lessons/$*_%,$(LESSONS)),$(error there is no lesson $*))
+	@$(filter $(BUILD)/lessons/$*_%,$(LESSONS)) $(ARGS)
+gdb-%:  # stops where the lesson's header says
+	@$(MAKE) -s DEBUG=1 LESSON=$* in-gdb
+in-gdb: $(filter $(BUILD)/lessons/$(LESSON)_%,$(LESSONS))
+	@gdb -q -iex 'set auto-load local-gdbinit off' -x .gdbinit \
+	  -ex "break $$(sed -n 's/.*stops in \(.*\))/\1/p' apps/lessons/$(<F).cpp)" -ex run $<
+.PHONY: lessons in-gdb
+
+format:  ## clang-format over all sources
+	clang-format -i $$(git ls-files '*.h' '*.cpp')
+
+clean:  ## remove build/
+	rm -rf build
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
+	@echo "  switches: DEBUG=1 (-O0)  SAN=1 (address and undefined behaviour)  REAL=double"
+	@echo "            PORTABLE=1 (without -march=native)  CXX=clang++  ARGS='--epochs 3' (for run)"
+
+.PHONY: all deps data run test test-binary print-test-binary lines check-includes format clean help
+ifneq ($(filter deps,$(MAKECMDGOALS)),)
+.NOTPARALLEL:  # first the packages, then what needs them
+endif

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Installs the packages that slimgrad needs, on Debian and Ubuntu. Does nothing when they are there.
+set -eu
+
+needed="g++ libopenblas-dev doctest-dev libstb-dev nlohmann-json3-dev python3 python3-numpy curl
+        ca-certificates"
+
+if ! command -v apt-get >/dev/null; then
+    echo "make deps knows Debian and Ubuntu only. Install by hand: a C++20 compiler, OpenBLAS with"
+    echo "cblas.h, doctest, stb (stb_image.h), nlohmann-json, Python 3 with numpy, and curl."
+    exit 1
+fi
+
+missing=""
+for package in $needed; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
+        missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+as_root=""
+[ "$(id -u)" = 0 ] || as_root="sudo"
+echo "installing:$missing"
+$as_root apt-get update -qq
+# shellcheck disable=SC2086  # the list is meant to be split
+DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null
