@@ -1,0 +1,151 @@
+// Options, start-up and errors. See program.h.
+#include "apps/program.h"
+
+#include <getopt.h>
+#include <sched.h>   // sched_getaffinity
+#include <unistd.h>  // execv
+
+#include <cmath>  // isfinite
+#include <cstdio>
+#include <cstdlib>  // exit, setenv, strtod
+#include <cstring>  // strcmp
+#include <exception>
+
+#include "core/check.h"
+#include "core/gemm.h"
+#ifdef __SSE__
+#include <xmmintrin.h>  // _mm_setcsr
+#endif
+
+namespace slim {
+
+// ---- options -------------------------------------------------------------------------------------
+
+void Options::add(const char* name, bool& value, const char* help) {
+    options_.push_back({name, "", help, &value});
+}
+
+void Options::add(const char* name, int64_t& value, const char* help, int64_t low, int64_t high) {
+    options_.push_back({name, "N", help, &value, double(low), double(high)});
+}
+
+void Options::add(const char* name, double& value, const char* help, double low, double high) {
+    options_.push_back({name, "X", help, &value, low, high});
+}
+
+void Options::add(const char* name, std::string& value, const char* help, const char* argument) {
+    options_.push_back({name, argument, help, &value});
+}
+
+void Options::add_choice(const char* name, std::string& value, const char* help,
+                         const char* choices) {
+    options_.push_back({name, choices, help, &value, 0, 0, true});
+}
+
+void Options::set(const Option& option, const std::string& text) const {
+    if (bool* const* flag = std::get_if<bool*>(&option.value)) {
+        **flag = true;
+    } else if (std::string* const* word = std::get_if<std::string*>(&option.value)) {
+        const bool known = ("|" + option.argument + "|").find("|" + text + "|") != std::string::npos;
+        check(!option.is_choice || (known && text.find('|') == std::string::npos), "--",
+              option.name, ": got \"", text, "\"; it must be one of ", option.argument);
+        **word = text;
+    } else {
+        int64_t* const* whole = std::get_if<int64_t*>(&option.value);
+        char* end = nullptr;
+        const double number = std::strtod(text.c_str(), &end);
+        check(!text.empty() && *end == 0 && std::isfinite(number) && number >= option.low &&
+                  number <= option.high && (!whole || number == std::floor(number)),
+              "--", option.name, ": got \"", text, "\"; it must be a ",
+              whole ? "whole number" : "number", " between ", option.low, " and ", option.high);
+        if (whole) **whole = int64_t(number);
+        else **std::get_if<double*>(&option.value) = number;
+    }
+}
+
+void Options::print_help(const char* program) const {
+    std::printf("%s\n\nusage: %s [options]\n\n", purpose_.c_str(), program);
+    for (const Option& o : options_) {
+        std::string fallback;
+        if (auto* whole = std::get_if<int64_t*>(&o.value)) fallback = to_text(**whole);
+        if (auto* number = std::get_if<double*>(&o.value)) fallback = to_text(**number);
+        if (auto* word = std::get_if<std::string*>(&o.value)) fallback = **word;
+        const std::string left = "--" + o.name + (o.argument.empty() ? "" : " " + o.argument);
+        std::printf("  %-32s  %s%s\n", left.c_str(), o.help.c_str(),
+                    fallback.empty() ? "" : (" (default: " + fallback + ")").c_str());
+    }
+    std::printf("  %-32s  %s\n", "--help", "shows this list");
+}
+
+std::vector<std::string> Options::parse(int argc, char** argv) const {
+    std::vector<option> table;
+    for (const Option& o : options_)
+        table.push_back({o.name.c_str(), o.argument.empty() ? no_argument : required_argument,
+                         nullptr, 0});
+    table.push_back({"help", no_argument, nullptr, 0});
+    table.push_back({nullptr, 0, nullptr, 0});
+
+    optind = 0;  // start afresh, also in a process that parses more than once
+    int index = 0;
+    for (int code; (code = getopt_long(argc, argv, ":", table.data(), &index)) != -1;) {
+        check(code != ':', argv[optind - 1], ": its value is missing. hint: see --help");
+        // getopt leaves the letter of a wrong short option in optopt: the "r" of -rate.
+        check(code == 0, optopt ? std::string{'-', char(optopt)} : argv[optind - 1],
+              ": there is no such option. hint: see --help");
+        if (size_t(index) == options_.size()) {
+            print_help(argv[0]);
+            std::exit(0);
+        }
+        set(options_[size_t(index)], optarg ? optarg : "");
+    }
+    return {argv + optind, argv + argc};
+}
+
+// ---- start-up ------------------------------------------------------------------------------------
+
+// Numbers below 1e-38 ("denormals") take the processor a hundred times as long as others, and
+// Adam's averages of gradients that are always zero shrink to that size. Flush them to zero.
+static void flush_denormals() {
+#ifdef __SSE__
+    _mm_setcsr(_mm_getcsr() | 0x8040);  // flush to zero, and read denormals as zero
+#endif
+}
+
+// OpenBLAS makes its worker threads when it is loaded, before main, and they would not inherit the
+// flag that main sets. So have it load with no workers; set_threads() asks for more afterwards.
+static void load_blas_with_one_thread(char** argv) {
+    const char* threads = std::getenv("OPENBLAS_NUM_THREADS");
+    if (threads && std::strcmp(threads, "1") == 0) return;
+    setenv("OPENBLAS_NUM_THREADS", "1", 1);
+    execv("/proc/self/exe", argv);
+    set_blas_threads(1);  // no /proc: go on as we are
+}
+
+int run_program(int argc, char** argv, int (*body)(int, char**)) {
+    load_blas_with_one_thread(argv);
+    flush_denormals();
+    try {
+        return body(argc, argv);
+    } catch (const std::exception& e) {
+        std::fflush(stdout);
+        std::fprintf(stderr, "%s: %s\n", argv[0], e.what());
+        return 1;
+    }
+}
+
+int set_threads(const std::string& threads) {
+    long count = 0;
+    if (threads == "auto") {
+        cpu_set_t cores;
+        count = sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
+    } else {
+        char* end = nullptr;
+        count = std::strtol(threads.c_str(), &end, 10);
+        check(!threads.empty() && *end == 0 && count >= 1 && count <= 64, "--threads: got \"",
+              threads, "\"; it must be a number between 1 and 64, or auto");
+    }
+    set_blas_threads(int(count));
+    return int(count);
+}
+
+}  // namespace slim
