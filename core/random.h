@@ -1,0 +1,27 @@
+// One seeded generator of random numbers, passed explicitly to whatever draws from it.
+//
+// The same seed gives the same numbers on every platform and compiler: only integer arithmetic and
+// exactly rounded floating point stand between the state and a number. The whole state is one
+// integer, so saving or rewinding the generator is a copy of `state`.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace slim {
+
+class Rng {
+public:
+    explicit Rng(uint64_t seed) : state(seed) {}
+
+    uint64_t bits();                             // 64 random bits
+    double uniform();                            // in [0, 1), 53 random bits
+    double uniform(double low, double high);     // in [low, high)
+    double normal();                             // mean 0, standard deviation 1
+    int64_t below(int64_t n);                    // 0 .. n-1, unbiased; throws unless n > 0
+    std::vector<int64_t> permutation(int64_t n);  // 0 .. n-1 in random order
+
+    uint64_t state;
+};
+
+}  // namespace slim
