@@ -1,0 +1,45 @@
+// One block of numbers, and the pool that blocks come from and go back to.
+//
+// A training step makes and drops the same few dozen buffers again and again. malloc would hand out
+// fresh pages, which the kernel must zero; the pool hands out the block of that size that was
+// dropped last, still warm in the cache. After the first step no step asks the system for memory.
+#pragma once
+
+#include <cstdint>
+
+namespace slim {
+
+#ifdef SLIM_REAL_DOUBLE
+using real = double;  // make REAL=double: the gradient checks run in this build
+#else
+using real = float;
+#endif
+
+class Storage {
+public:
+    explicit Storage(int64_t size);  // uninitialised, aligned to a cache line (64 bytes)
+    ~Storage();
+    Storage(const Storage&) = delete;
+    Storage& operator=(const Storage&) = delete;
+
+    real* data;
+    int64_t size;
+    uint64_t version;  // a new number each time somebody asks to write, see Tensor::mutable_data
+};
+
+// Numbers that are never given out twice: two equal versions mean the same, unchanged block.
+uint64_t next_version();
+
+struct MemoryUse {
+    int64_t live_blocks = 0;   // storages that exist now
+    int64_t live_bytes = 0;    // bytes in them
+    int64_t peak_bytes = 0;    // the most that live_bytes has been
+    int64_t pool_misses = 0;   // times the system was asked for a new block
+    int64_t pooled_bytes = 0;  // bytes kept for reuse
+};
+
+MemoryUse memory_use();         // of this thread
+void reset_peak_memory();       // peak_bytes = live_bytes
+void release_pooled_memory();   // gives the kept blocks back to the system
+
+}  // namespace slim
