@@ -1,0 +1,114 @@
+// The backward pass. See autograd.h.
+#include "core/autograd.h"
+
+#include <algorithm>      // sort, copy_n
+#include <unordered_set>  // nodes already found
+
+#include "core/trace.h"
+
+namespace slim {
+
+namespace {
+
+thread_local uint64_t nodes_made = 0;
+thread_local bool recording = true;
+
+void check_unused(const Tensor& y) {
+    check(!y.impl->graph_used, "backward: the graph behind a tensor of shape ", y.shape(),
+          " was already used; a graph serves one backward pass",
+          ". hint: run the forward pass again, or add the losses and call backward once");
+}
+
+// The tensors between y and the leaves, in the order in which they were made.
+std::vector<Tensor> tensors_behind(const Tensor& y) {
+    std::vector<Tensor> found, pending{y};
+    std::unordered_set<const Node*> seen;
+    while (!pending.empty()) {
+        Tensor x = pending.back();
+        pending.pop_back();
+        if (!x.requires_grad()) continue;
+        check_unused(x);
+        Node* node = x.impl->node.get();
+        if (!node || !seen.insert(node).second) continue;  // a leaf, or reached by another way
+        found.push_back(x);
+        for (const Tensor& input : node->inputs)
+            if (input.defined()) pending.push_back(input);
+    }
+    std::sort(found.begin(), found.end(), [](const Tensor& a, const Tensor& b) {
+        return a.impl->node->number < b.impl->node->number;
+    });
+    return found;
+}
+
+}  // namespace
+
+Node::Node(const char* op, std::vector<Tensor> inputs_)
+    : op(op), number(++nodes_made), inputs(std::move(inputs_)) {
+    for (const Tensor& x : inputs) versions.push_back(x.defined() ? x.version() : 0);
+}
+
+const real* Node::saved(size_t i) const {
+    if (!inputs[i].defined()) return nullptr;
+    check(inputs[i].version() == versions[i], op, ": its input ", i, " of shape ",
+          inputs[i].shape(), " was changed in place between the forward and the backward pass",
+          ". hint: call backward before the optimiser's step, or work on a clone()");
+    return inputs[i].data();
+}
+
+const real* Node::saved_result(const Tensor& y) const {
+    check(y.version() == result_version, op, ": its result of shape ", y.shape(),
+          " was changed in place between the forward and the backward pass",
+          ". hint: work on a clone()");
+    return y.data();
+}
+
+Tensor record(Tensor y, std::shared_ptr<Node> node) {
+    bool wanted = false;
+    for (size_t i = 0; i < node->inputs.size(); i++) wanted = wanted || node->needs_grad(i);
+    const bool keep = wanted && recording;
+    if (tracing()) trace_forward(*node, y, keep);
+    if (!keep) return y;
+    node->result_version = y.version();
+    y.impl->requires_grad = true;
+    y.impl->node = std::move(node);
+    return y;
+}
+
+void backward(const Tensor& loss) {
+    check(loss.size() == 1, "backward: the loss has shape ", loss.shape(),
+          "; it must have one element. hint: take its sum() or mean(), or pass dL/dy");
+    backward(loss, ones(loss.shape()));
+}
+
+void backward(const Tensor& y, const Tensor& dy) {
+    check(y.requires_grad(), "backward: the tensor of shape ", y.shape(),
+          " does not depend on anything that requires a gradient",
+          ". hint: call set_requires_grad() on a leaf, and compute outside NoGrad");
+    check(dy.shape() == y.shape(), "backward: the gradient has shape ", dy.shape(),
+          " for a tensor of shape ", y.shape(), "; they must be equal");
+
+    std::vector<Tensor> order = tensors_behind(y);
+
+    // Seed: dL/dy. A leaf may hold a gradient already, so this adds as every op does.
+    Tensor seeded = y;
+    real* seed = seeded.mutable_grad();
+    for (int64_t i = 0; i < y.size(); i++) seed[i] += dy.data()[i];
+
+    // Newest first. What a node saved, and its result's gradient, are freed as soon as it has run.
+    while (!order.empty()) {
+        Tensor x = std::move(order.back());
+        order.pop_back();
+        std::shared_ptr<Node> node = std::move(x.impl->node);
+        x.impl->graph_used = true;
+        x.mutable_grad();  // zeros, should no user have passed anything on
+        node->backward(x);
+        if (tracing()) trace_backward(*node, x);
+        x.zero_grad();
+    }
+}
+
+GradMode::GradMode(bool on) : before_(recording) { recording = on; }
+GradMode::~GradMode() { recording = before_; }
+bool grad_enabled() { return recording; }
+
+}  // namespace slim

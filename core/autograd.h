@@ -1,0 +1,72 @@
+// Reverse-mode automatic differentiation.
+//
+// Every op that has an input which requires a gradient leaves a Node on its result: the inputs, and
+// how to push the result's gradient back to them. Nodes are numbered as they are made. An op is
+// always made after its inputs, so visiting the nodes newest first means that every user of a value
+// has added its share to the value's gradient before the op that made the value passes it on.
+// That is all the ordering backward() needs: no recursion and no topological sort.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace slim {
+
+struct Node {
+    Node(const char* op, std::vector<Tensor> inputs);
+    virtual ~Node() = default;
+
+    // Given dL/dy in y.grad_data(), adds dL/dinput to inputs[i].mutable_grad() for each input that
+    // requires a gradient, and only for those.
+    virtual void backward(const Tensor& y) = 0;
+
+    // The numbers of inputs[i], as they were in the forward pass. Throws if they were changed since.
+    // Null for an input that is undefined, as an absent bias is.
+    const real* saved(size_t i) const;
+    // The same for the op's result, for ops whose gradient is easiest to write with y.
+    const real* saved_result(const Tensor& y) const;
+    bool needs_grad(size_t i) const {
+        return inputs[i].defined() && inputs[i].requires_grad();
+    }
+
+    const char* op;              // for messages and printing: "relu"
+    uint64_t number;             // order of creation
+    std::vector<Tensor> inputs;
+    std::vector<uint64_t> versions;  // of the inputs' numbers in the forward pass
+    uint64_t result_version = 0;     // of the result's
+};
+
+// Ends every op: attaches the node to the result y if an input requires a gradient and gradients
+// are being recorded; otherwise the node is dropped. Returns y.
+Tensor record(Tensor y, std::shared_ptr<Node> node);
+
+// Computes dloss/dleaf for every leaf that requires a gradient, and adds it to the leaf's gradient.
+// loss has one element. The graph serves one backward pass and is freed on the way; a second pass
+// over any part of it throws. (PyTorch: loss.backward())
+void backward(const Tensor& loss);
+
+// The same from any y, given dL/dy of y's shape. (PyTorch: y.backward(gradient=dy))
+void backward(const Tensor& y, const Tensor& dy);
+
+// While one of these lives, ops leave nodes, or none. (PyTorch: torch.set_grad_enabled)
+class GradMode {
+public:
+    explicit GradMode(bool on);
+    ~GradMode();
+    GradMode(const GradMode&) = delete;
+    GradMode& operator=(const GradMode&) = delete;
+
+private:
+    bool before_;
+};
+
+// (PyTorch: torch.no_grad())
+struct NoGrad : GradMode {
+    NoGrad() : GradMode(false) {}
+};
+
+bool grad_enabled();
+
+}  // namespace slim

@@ -1,0 +1,157 @@
+// Sums, means and norms: against plain loops and PyTorch, gradients, empty axes, zero vectors.
+#include "tests/reference/reference.h"
+#include "tests/testing.h"
+
+namespace slim {
+
+using AlongAxis = Tensor (*)(const Tensor&, int64_t);
+static const AlongAxis kAlongAxis[] = {sum, mean, norm};
+
+// f(the sum of x's elements, the sum of their squares, their number) along one axis of three.
+template <class F>
+static Tensor reduced(const Tensor& x, int64_t axis, F f) {
+    Shape shape = x.shape();
+    shape.erase(shape.begin() + axis);
+    std::vector<double> total(size_t(checked_size(shape))), squares = total;
+    for (int64_t i = 0; i < x.size(0); i++)
+        for (int64_t j = 0; j < x.size(1); j++)
+            for (int64_t k = 0; k < x.size(2); k++) {
+                const int64_t to = axis == 0   ? j * x.size(2) + k
+                                   : axis == 1 ? i * x.size(2) + k
+                                               : i * x.size(1) + j;
+                const double v = double(x.at({i, j, k}));
+                total[size_t(to)] += v;
+                squares[size_t(to)] += v * v;
+            }
+    std::vector<real> values;
+    for (size_t i = 0; i < total.size(); i++)
+        values.push_back(real(f(total[i], squares[i], double(x.size(axis)))));
+    return tensor(values, shape);
+}
+
+TEST_CASE("sum, mean, norm: values along each axis of three, against a loop") {
+    Rng rng(1);
+    const Tensor x = random_tensor({3, 5, 7}, rng);
+    for (int64_t axis : {0, 1, 2}) {
+        const int64_t k = x.size(axis);
+        check_close_sums(sum(x, axis), reduced(x, axis, [](double s, double, double) { return s; }),
+                         k);
+        check_close_sums(mean(x, axis),
+                         reduced(x, axis, [](double s, double, double n) { return s / n; }), k);
+        check_close_sums(
+            norm(x, axis),
+            reduced(x, axis, [](double, double q, double) { return std::sqrt(q); }), k);
+    }
+}
+
+TEST_CASE("sum, mean: over everything") {
+    const Tensor x = tensor({1, 2, 3, 4, 5, 9}, {2, 3});
+    CHECK(sum(x).item() == 24);
+    CHECK(mean(x).item() == 4);
+    CHECK(sum(x).shape() == Shape{});
+    CHECK(mean(scalar(3)).item() == 3);
+}
+
+TEST_CASE("sum: a million small terms lose no digits") {
+    const int64_t n = 1000000;
+    const double total = double(sum(full({n}, 0.1)).item());
+    CHECK(total == doctest::Approx(double(real(0.1)) * n).epsilon(1e-6));
+}
+
+TEST_CASE("sum, mean, norm: a negative axis counts from the end") {
+    Rng rng(2);
+    const Tensor x = random_tensor({3, 5, 7}, rng);
+    for (AlongAxis op : kAlongAxis)
+        for (int64_t axis : {0, 1, 2}) CHECK(same_bits(op(x, axis), op(x, axis - 3)));
+}
+
+TEST_CASE("sum, mean: gradients over everything") {
+    Rng rng(3);
+    for (const Shape& shape : matrix_shapes())
+        check_op([](auto& x) { return sum(x[0]); }, {random_tensor(shape, rng)});
+    for (const Shape& shape : {Shape{5, 3}, Shape{1, 7}, Shape{7, 1}, Shape{1, 1}, Shape{}})
+        check_op([](auto& x) { return mean(x[0]); }, {random_tensor(shape, rng)});
+}
+
+TEST_CASE("sum, mean, norm: gradients along each axis") {
+    Rng rng(4);
+    for (AlongAxis op : kAlongAxis) {
+        for (const Shape& shape : matrix_shapes())
+            for (int64_t axis : {0, 1}) {
+                if (shape[size_t(axis)] == 0) continue;  // tested below, by itself
+                check_op([&](auto& x) { return op(x[0], axis); }, {nonzero_tensor(shape, rng)});
+            }
+        for (int64_t axis : {0, 1, 2})
+            check_op([&](auto& x) { return op(x[0], axis); }, {nonzero_tensor({2, 3, 5}, rng)});
+        check_op([&](auto& x) { return op(x[0], 0); }, {nonzero_tensor({7}, rng)});
+    }
+}
+
+TEST_CASE("sum, mean, norm: gradients when the input is used twice") {
+    Rng rng(5);
+    for (AlongAxis op : kAlongAxis)
+        check_gradients([&](auto& x) { return mul_row(x[0], op(x[0], 0)) + x[0]; },
+                        {nonzero_tensor({3, 5}, rng)});
+    check_gradients([](auto& x) { return sum(x[0]) * mean(x[0]); }, {random_tensor({3, 5}, rng)});
+}
+
+TEST_CASE("sum, mean, norm: of an empty axis") {
+    CHECK(sum(zeros({0, 3})).item() == 0);
+    CHECK(std::isnan(mean(zeros({0, 3})).item()));
+    CHECK(same_bits(sum(zeros({0, 3}), 0), zeros({3})));
+    CHECK(std::isnan(mean(zeros({0, 3}), 0).at({0})));
+    CHECK(same_bits(norm(zeros({0, 3}), 0), zeros({3})));
+    for (AlongAxis op : kAlongAxis) {
+        CHECK(op(zeros({0, 3}), 1).shape() == Shape{0});
+        Tensor x = zeros({0, 3}).set_requires_grad();
+        backward(sum(op(x, 0)));
+        CHECK(x.grad().shape() == Shape{0, 3});
+    }
+}
+
+TEST_CASE("norm: the gradient at a zero vector is 0, the chosen one of its subgradients") {
+    Tensor x = tensor({0, 3, 0, 4}, {2, 2}).set_requires_grad();
+    backward(sum(norm(x, 0)));  // the first column is zero
+    CHECK(same_bits(x.grad(), tensor({0, real(0.6), 0, real(0.8)}, {2, 2})));
+}
+
+TEST_CASE("norm: NaN and infinity do not look healthy, neither forward nor backward") {
+    Tensor x = tensor({NAN, 1, INFINITY, 1}, {2, 2}).set_requires_grad();
+    Tensor y = norm(x, 1);
+    CHECK(std::isnan(y.at({0})));
+    CHECK(y.at({1}) == INFINITY);
+    backward(sum(y));
+    CHECK(std::isnan(x.grad().at({0, 0})));
+    CHECK(std::isnan(x.grad().at({0, 1})));
+    CHECK(std::isnan(x.grad().at({1, 0})));
+}
+
+TEST_CASE("norm: values and gradients are PyTorch's") {
+    const Reference torch("ops.txt");
+    for (int64_t axis : {0, 1}) {
+        const std::string name = axis == 0 ? "norm0." : "norm1.";
+        Tensor x = torch[name + "x"].set_requires_grad(), y = norm(x, axis);
+        check_close_sums(y, torch[name + "y"], 5);
+        backward(y, torch[name + "dy"]);
+        check_close_sums(x.grad(), torch[name + "dx"], 5);
+    }
+}
+
+TEST_CASE("squared_norms: in double, along either axis") {
+    const Tensor x = tensor({1, 2, 3, 4, 5, 6}, {2, 3});
+    CHECK(squared_norms(x, 0) == std::vector<double>{17, 29, 45});
+    CHECK(squared_norms(x, 1) == std::vector<double>{14, 77});
+    CHECK(squared_norms(x, -1) == std::vector<double>{14, 77});
+}
+
+TEST_CASE("sum, mean, norm: an axis that is not there") {
+    const Tensor x = zeros({2, 3});
+    CHECK_ERROR(sum(x, 2), "sum", "axis 2", "(2, 3)", "between -2 and 1");
+    CHECK_ERROR(sum(x, -3), "sum", "axis -3", "(2, 3)");
+    CHECK_ERROR(mean(x, 2), "mean", "axis 2", "(2, 3)");
+    CHECK_ERROR(mean(scalar(1), 0), "mean", "axis 0", "()");
+    CHECK_ERROR(norm(x, 7), "norm", "axis 7", "(2, 3)");
+    CHECK_ERROR(norm(scalar(1), 0), "norm", "axis 0", "()");
+}
+
+}  // namespace slim
