@@ -1,0 +1,35 @@
+// Whole files in and out of memory. Every file that the project reads or writes goes through here,
+// so that a missing file, a folder, a full disk or a crash half way is dealt with in one place.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace slim {
+
+using Bytes = std::vector<uint8_t>;
+
+// All of a regular file. Throws one sentence, with the path in it, when there is no such file, when
+// it is a folder or a device, when it may not be read or has more than max_size bytes.
+Bytes read_file(const std::string& path, int64_t max_size = int64_t(1) << 40);
+
+// Writes the pieces one after the other, so that at any moment, kill -9 and power cuts included,
+// the path holds either the old file or the new one, whole. On an error the old file is untouched.
+// A device or a pipe (/dev/stdout) cannot be replaced and is written to as it stands. A program
+// that is killed here leaves its temporary file, path.tmp1234, behind.
+void write_file(const std::string& path, const std::vector<std::string_view>& pieces);
+
+bool file_exists(const std::string& path);   // anything of that name: file, folder, device
+void make_folders(const std::string& path);  // mkdir -p; does nothing where it exists
+
+// What the first bytes say that a file is, for the end of an error's sentence: "; it looks like a
+// gzip file. hint: unpack it with gunzip". Nothing when they say nothing.
+std::string looks_like(std::span<const uint8_t> bytes);
+
+// The same bytes, seen as characters.
+std::string_view as_text(std::span<const uint8_t> bytes);
+
+}  // namespace slim
