@@ -1,0 +1,39 @@
+// The IDX reader: nothing in the file is believed before it is checked. See idx.h.
+#include "data/idx.h"
+
+namespace slim {
+
+IdxFile read_idx(const std::string& path) { return parse_idx(read_file(path), path); }
+
+IdxFile parse_idx(Bytes bytes, const std::string& name) {
+    // Bytes 0 to 3: zero, zero, the type of the values, the number of dimensions.
+    const bool magic = bytes.size() >= 4 && bytes[0] == 0 && bytes[1] == 0;
+    if (!magic)
+        fail(name, ": not an IDX file: it has ", bytes.size(), " bytes and does not begin with ",
+             "two zero bytes, type and dimensions", looks_like(bytes));
+    check(bytes[2] == 0x08, name, ": not readable: the values are of IDX type ", int(bytes[2]),
+          "; only type 8, unsigned bytes, is read");
+    const size_t dims = bytes[3], header = 4 + 4 * dims;
+    check(dims > 0, name, ": not readable: it has 0 dimensions; there must be at least 1");
+    check(bytes.size() >= header, name, ": truncated: ", bytes.size(), " bytes; the header for ",
+          dims, " dimensions alone has ", header, ". hint: fetch the file again");
+
+    // Each dimension, big-endian. The product must be the number of bytes left.
+    Shape shape;
+    for (size_t at = 4; at < header; at += 4)
+        shape.push_back(int64_t(bytes[at]) << 24 | bytes[at + 1] << 16 | bytes[at + 2] << 8 |
+                        bytes[at + 3]);
+    int64_t size = 1;
+    for (int64_t n : shape)
+        check(!__builtin_mul_overflow(size, n, &size), name, ": not readable: the shape ", shape,
+              " has more values than 63 bits can count");
+    const int64_t got = int64_t(bytes.size() - header);
+    check(got == size, name, got < size ? ": truncated: " : ": too long: ", got,
+          " bytes of values; the shape ", shape, " needs ", size, ". hint: fetch the file again");
+
+    // Cutting the header off moves the rest down in place, which costs no second copy.
+    bytes.erase(bytes.begin(), bytes.begin() + int64_t(header));
+    return {shape, std::move(bytes)};
+}
+
+}  // namespace slim

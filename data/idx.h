@@ -1,0 +1,28 @@
+// IDX, the file format of MNIST. All numbers are big-endian:
+//
+//     00 00 08 03                the type of the values (08: unsigned bytes), the dimensions' count
+//     00 00 ea 60  00 00 00 1c   each dimension as 32 bits: 60000, 28,
+//     00 00 00 1c                28
+//     ...                        the values, row-major, up to the end of the file
+#pragma once
+
+#include <string>
+
+#include "core/check.h"
+#include "data/file.h"
+
+namespace slim {
+
+struct IdxFile {
+    Shape shape;   // 1 to 255 dimensions
+    Bytes values;  // as many as the product of the shape
+};
+
+// Throws a sentence that begins with the file's name and says what is wrong, and what the file
+// looks like when it is something else (gzip, a web page).
+IdxFile read_idx(const std::string& path);
+
+// The same for bytes in memory; the name is for messages. Makes no copy.
+IdxFile parse_idx(Bytes bytes, const std::string& name);
+
+}  // namespace slim
