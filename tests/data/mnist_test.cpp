@@ -1,0 +1,102 @@
+// data/mnist.h: finding the files, and whether they belong together.
+#include "data/mnist.h"
+
+#include "tests/data/scratch.h"
+#include "tests/testing.h"
+
+namespace slim {
+
+namespace {
+
+// An IDX file of this shape.
+void write_idx(const std::string& path, const Shape& shape, const std::string& values) {
+    std::string text = {0, 0, 8, char(shape.size())};
+    for (int64_t n : shape)
+        for (int shift = 24; shift >= 0; shift -= 8) text += char(n >> shift);
+    write_file(path, {text, values});
+}
+
+struct SmallSet : ScratchFolder {
+    SmallSet() {
+        write_idx(*this / "train-images-idx3-ubyte", {3, 1, 2}, "abcdef");
+        write_idx(*this / "train-labels-idx1-ubyte", {3}, "\x07\x01\x09");
+        write_idx(*this / "t10k-images.idx3-ubyte", {1, 2, 2}, "wxyz");
+        write_idx(*this / "t10k-labels.idx1-ubyte", {1}, std::string(1, '\0'));
+    }
+};
+
+}  // namespace
+
+TEST_CASE("mnist: both splits, both spellings of the names") {
+    SmallSet folder;
+    const ImageSet train = load_mnist(folder.path, Split::kTrain);
+    CHECK(train.count == 3);
+    CHECK(train.rows == 1);
+    CHECK(train.cols == 2);
+    CHECK(train.features() == 2);
+    CHECK(as_text(train.pixels) == "abcdef");
+    CHECK(train.labels == Bytes{7, 1, 9});
+    const ImageSet test = load_mnist(folder.path, Split::kTest);
+    CHECK(test.count == 1);
+    CHECK(test.features() == 4);
+    CHECK(as_text(test.pixels) == "wxyz");
+    CHECK(test.labels == Bytes{0});
+}
+
+TEST_CASE("mnist: what is missing, and what to do") {
+    SmallSet folder;
+    CHECK_ERROR(load_mnist(folder / "nowhere", Split::kTrain), folder / "nowhere",
+                "no such folder", "make data");
+    const std::string labels = folder / "train-labels-idx1-ubyte";
+    std::filesystem::remove(labels);
+    CHECK_ERROR(load_mnist(folder.path, Split::kTrain), labels, "no such file", "make data");
+    write_file(labels + ".gz", {"\x1f\x8b"});
+    CHECK_ERROR(load_mnist(folder.path, Split::kTrain), "hint: gunzip " + labels + ".gz");
+    write_file(labels, {"\x1f\x8b\x08"});
+    CHECK_ERROR(load_mnist(folder.path, Split::kTrain), labels, "looks like a gzip file");
+}
+
+TEST_CASE("mnist: files that do not belong together") {
+    SmallSet folder;
+    const std::string images = folder / "train-images-idx3-ubyte";
+    const std::string labels = folder / "train-labels-idx1-ubyte";
+    const auto load = [&] { return load_mnist(folder.path, Split::kTrain); };
+
+    write_idx(labels, {2}, "\x07\x01");
+    CHECK_ERROR(load(), labels, "2 labels", "3 images", images);
+    write_idx(labels, {3}, "\x07\x0a\x01");
+    CHECK_ERROR(load(), labels, "label 10 at index 1", "0 to 9");
+    write_idx(labels, {3, 1}, "\x07\x01\x01");
+    CHECK_ERROR(load(), labels, "(3, 1)", "labels have 1 dimensions");
+
+    std::filesystem::copy_file(images, folder / "kept");
+    std::filesystem::rename(images, labels);
+    CHECK_ERROR(load(), images, "no such file");
+    std::filesystem::copy_file(folder / "kept", images);
+    CHECK_ERROR(load(), labels, "(3, 1, 2)", "images where labels belong", "swapped");
+    write_idx(images, {3}, "\x07\x01\x01");
+    CHECK_ERROR(load(), images, "(3)", "labels where images belong", "swapped");
+}
+
+TEST_CASE("mnist: sets without pixels") {
+    SmallSet folder;
+    for (const Shape& shape : {Shape{0, 28, 28}, Shape{3, 0, 2}, Shape{3, 2, 0}}) {
+        write_idx(folder / "train-images-idx3-ubyte", shape, "");
+        CHECK_ERROR(load_mnist(folder.path, Split::kTrain), "no images", to_text(shape));
+    }
+}
+
+TEST_CASE("mnist: the real files" * doctest::skip(!file_exists("data/mnist"))) {
+    const ImageSet train = load_mnist("data/mnist", Split::kTrain);
+    const ImageSet test = load_mnist("data/mnist", Split::kTest);
+    CHECK(train.count == 60'000);
+    CHECK(test.count == 10'000);
+    CHECK(train.features() == 784);
+    CHECK(Bytes(train.labels.begin(), train.labels.begin() + 5) == Bytes{5, 0, 4, 1, 9});
+    CHECK(Bytes(test.labels.begin(), test.labels.begin() + 5) == Bytes{7, 2, 1, 0, 4});
+    double sum = 0;
+    for (uint8_t pixel : train.pixels) sum += pixel;
+    CHECK(sum / 255 / double(train.pixels.size()) == doctest::Approx(0.1307).epsilon(0.001));
+}
+
+}  // namespace slim
