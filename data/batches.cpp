@@ -1,0 +1,91 @@
+// Mini-batches: bytes become numbers here, once for each time an image is used. See batches.h.
+#include "data/batches.h"
+
+#include <algorithm>  // min
+
+namespace slim {
+
+namespace {
+
+// Row i of x, and its label, from one image of the set. Dividing, rather than multiplying by the
+// rounded 1 / 255, gives PyTorch's numbers to the bit (torchvision's ToTensor).
+void put_image(const ImageSet& set, int64_t image, int64_t i, real* x, std::vector<int>& labels) {
+    const int64_t features = set.features();
+    const uint8_t* pixels = set.pixels.data() + image * features;
+    real* row = x + i * features;
+    for (int64_t k = 0; k < features; k++) row[k] = real(pixels[k]) / 255;
+    labels[size_t(i)] = set.labels[size_t(image)];
+}
+
+void prefetch_image(const ImageSet& set, int64_t image) {
+    const uint8_t* pixels = set.pixels.data() + image * set.features();
+    for (int64_t k = 0; k < set.features(); k += 64) __builtin_prefetch(pixels + k);
+}
+
+}  // namespace
+
+Batches::Batches(const ImageSet& set, int64_t batch_size) : set_(set), batch_size_(batch_size) {
+    check(batch_size > 0, "Batches: a batch size of ", batch_size, "; it must be at least 1");
+    check(set.count > 0, "Batches: the set has no images; there must be at least 1");
+    check(int64_t(set.pixels.size()) == set.count * set.features() &&
+              int64_t(set.labels.size()) == set.count,
+          "Batches: a set of ", set.count, " images with ", set.pixels.size(), " pixels and ",
+          set.labels.size(), " labels; there must be ", set.rows, " x ", set.cols,
+          " pixels and one label for each image");
+}
+
+void Batches::in_order() {
+    state_ = {};
+    order_.clear();
+}
+
+void Batches::shuffle(Rng& rng) {
+    state_ = {.shuffled = true, .order = rng.state, .next = 0};
+    order_ = rng.permutation(set_.count);
+}
+
+bool Batches::next(Batch& batch) {
+    const int64_t n = std::min(batch_size_, set_.count - state_.next);
+    if (n == 0) return false;
+    if (!state_.shuffled) {
+        batch = batch_of(set_, state_.next, n);
+    } else {
+        batch.x = Tensor({n, set_.features()});
+        batch.labels.resize(size_t(n));
+        real* x = batch.x.mutable_data();
+        const int64_t* order = order_.data() + state_.next;
+        const int64_t left = set_.count - state_.next;
+        for (int64_t i = 0; i < n; i++) {
+            // Jumping about in 47 MB misses the cache each time: ask for a later image now.
+            const int64_t ahead = 4;
+            if (i + ahead < left) prefetch_image(set_, order[i + ahead]);
+            put_image(set_, order[i], i, x, batch.labels);
+        }
+    }
+    state_.next += n;
+    return true;
+}
+
+int64_t Batches::batches_per_epoch() const { return (set_.count + batch_size_ - 1) / batch_size_; }
+
+void Batches::resume(const State& state) {
+    check(state.next >= 0 && state.next <= set_.count, "Batches: resuming after ", state.next,
+          " images of a set of ", set_.count, ". hint: is it the set the checkpoint was made on?");
+    in_order();
+    if (state.shuffled) {
+        Rng rng(state.order);
+        shuffle(rng);
+    }
+    state_.next = state.next;
+}
+
+Batch batch_of(const ImageSet& set, int64_t first, int64_t count) {
+    check(first >= 0 && count >= 0 && first <= set.count && count <= set.count - first,
+          "batch_of: ", count, " images from number ", first, " on, of a set of ", set.count);
+    Batch batch{Tensor({count, set.features()}), std::vector<int>(size_t(count))};
+    real* x = batch.x.mutable_data();
+    for (int64_t i = 0; i < count; i++) put_image(set, first + i, i, x, batch.labels);
+    return batch;
+}
+
+}  // namespace slim

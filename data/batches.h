@@ -1,0 +1,56 @@
+// Cuts an ImageSet into mini-batches, in order or shuffled:
+//
+//     Batches batches(train, 64);
+//     for (int epoch = 0; epoch < 10; epoch++) {
+//         batches.shuffle(rng);
+//         for (Batch b; batches.next(b);) ... b.x, b.labels ...
+//     }
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/random.h"
+#include "core/tensor.h"
+#include "data/mnist.h"
+
+namespace slim {
+
+struct Batch {
+    Tensor x;                 // [n, rows * cols], pixels as value / 255, so from 0 to 1
+    std::vector<int> labels;  // [n]
+};
+
+class Batches {
+public:
+    Batches(const ImageSet& set, int64_t batch_size);  // keeps a reference to set; starts in order
+    Batches(ImageSet&& temporary, int64_t) = delete;
+
+    void in_order();         // a new epoch, in the order of the file
+    void shuffle(Rng& rng);  // a new epoch, in an order drawn from rng
+
+    // Fills the batch; the last one of an epoch may be short. False at the end of the epoch.
+    bool next(Batch& batch);
+
+    int64_t batches_per_epoch() const;
+
+    // Where we are, for a checkpoint: plain numbers from which resume() goes on to the bit.
+    struct State {
+        bool shuffled = false;
+        uint64_t order = 0;  // state of the Rng that the order was drawn from
+        int64_t next = 0;    // images given out so far in this epoch
+    };
+    State state() const { return state_; }
+    void resume(const State& state);  // throws when it does not fit the set
+
+private:
+    const ImageSet& set_;
+    int64_t batch_size_;
+    State state_;
+    std::vector<int64_t> order_;  // empty: as in the file
+};
+
+// Images first .. first + count - 1 as one batch, for evaluation.
+Batch batch_of(const ImageSet& set, int64_t first, int64_t count);
+
+}  // namespace slim
