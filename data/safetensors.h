@@ -1,0 +1,52 @@
+// safetensors, the file format of Hugging Face for named tensors:
+//
+//     8 bytes    the length h of the header, little-endian
+//     h bytes    JSON: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...},
+//                and optionally "__metadata__": texts by name
+//     the rest   the numbers, little-endian and row-major, tensor after tensor without gaps
+//
+// A file can hold types that a Tensor cannot (integers, 16-bit floats), so what is read and written
+// are StoredTensors; store() and to_tensor() lead from and to Tensors.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+#include "data/file.h"
+
+namespace slim {
+
+// The type of the numbers that store() makes when not told: what this build computes with.
+constexpr const char* kRealDtype = sizeof(real) == 8 ? "F64" : "F32";
+
+struct StoredTensor {
+    std::string dtype;  // F64 F32 F16 BF16, I64 I32 I16 I8, U64 U32 U16 U8, BOOL, F8_E4M3 F8_E5M2
+    Shape shape;
+    Bytes bytes;  // as many as shape and dtype need
+};
+
+StoredTensor store(const Tensor& x, const std::string& dtype = kRealDtype);  // F32 or F64
+StoredTensor store(const std::vector<int64_t>& integers);                    // I64, shape (n)
+
+struct TensorFile {
+    std::map<std::string, StoredTensor> tensors;
+    std::map<std::string, std::string> metadata;
+    std::string path;  // for messages; set by the reader
+
+    // A tensor of the file, converted; throws when it is not there or of another kind.
+    Tensor tensor(const std::string& name) const;                  // F64, F32, F16 or BF16
+    std::vector<int64_t> integers(const std::string& name) const;  // I64
+    const StoredTensor& stored(const std::string& name) const;
+};
+
+// Believes nothing: every type, size and offset is checked before it is used, and a damaged file
+// gets a sentence. Names and numbers come back exactly as they were written.
+TensorFile read_safetensors(const std::string& path);
+TensorFile parse_safetensors(std::span<const uint8_t> bytes, const std::string& name);
+
+// Writes, byte for byte, what the reference library writes. PEFT wants metadata {"format": "pt"}.
+void write_safetensors(const std::string& path, const TensorFile& file);
+
+}  // namespace slim
