@@ -1,0 +1,152 @@
+// What derives from a module's description. See module.h.
+#include "nn/module.h"
+
+#include <algorithm>  // min
+#include <functional>
+#include <ostream>
+#include <set>  // what was met already
+
+#include "core/random.h"
+
+namespace slim {
+
+namespace {
+
+std::string join(const std::string& prefix, const std::string& name) {
+    return prefix.empty() ? name : prefix + "." + name;
+}
+
+// Calls f(path, member) for every member below the module, depth first, in order of description.
+void walk(Module& module, const std::string& prefix,
+          const std::function<void(const std::string&, const Member&)>& f) {
+    for (const Member& member : module.members()) {
+        const std::string path = join(prefix, member.name);
+        f(path, member);
+        if (member.child) walk(*member.child, path, f);
+    }
+}
+
+// Edits (insertions, deletions, replacements) that lead from a to b (Levenshtein's distance).
+size_t edit_distance(const std::string& a, const std::string& b) {
+    std::vector<size_t> row(b.size() + 1);
+    for (size_t j = 0; j <= b.size(); j++) row[j] = j;
+    for (size_t i = 1; i <= a.size(); i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b.size(); j++) {
+            const size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+        }
+    }
+    return row[b.size()];
+}
+
+}  // namespace
+
+std::string nearest_name(const std::string& wanted, const std::vector<std::string>& names) {
+    std::string best;
+    for (const std::string& name : names)
+        if (best.empty() || edit_distance(wanted, name) < edit_distance(wanted, best)) best = name;
+    return best;
+}
+
+Tensor Module::forward(const Tensor&) { fail(name(), ": has no forward(Tensor)"); }
+
+Tensor Module::lookup(std::span<const int>) {
+    fail(name(), ": does not take ids; lookup is for Embedding and modules made of it");
+}
+
+std::vector<NamedParameter> Module::named_parameters() {
+    std::vector<NamedParameter> found;
+    std::set<const TensorImpl*> met;
+    walk(*this, "", [&](const std::string& path, const Member& member) {
+        if (member.parameter && member.parameter->defined() &&
+            met.insert(member.parameter->impl.get()).second)
+            found.push_back({path, *member.parameter});
+    });
+    return found;
+}
+
+std::vector<Tensor> Module::parameters() {
+    std::vector<Tensor> tensors;
+    for (const NamedParameter& p : named_parameters()) tensors.push_back(p.tensor);
+    return tensors;
+}
+
+std::vector<NamedModule> Module::named_modules() {
+    std::vector<NamedModule> found{{"", this, {}, {}}};
+    std::map<const Module*, size_t> met{{this, 0}};
+    walk(*this, "", [&](const std::string& path, const Member& member) {
+        if (!member.child) return;
+        const auto [at, is_new] = met.insert({member.child, found.size()});
+        if (is_new) found.push_back({path, member.child, {}, {}});
+        else found[at->second].aliases.push_back(path);
+        if (member.slot) found[at->second].slots.push_back(member.slot);
+    });
+    return found;
+}
+
+std::vector<Rng*> Module::rngs() {
+    std::vector<Rng*> found;
+    for (const NamedModule& m : named_modules())
+        for (const Member& member : m.module->members())
+            if (member.rng) found.push_back(member.rng);
+    return found;
+}
+
+StateDict Module::state_dict() {
+    StateDict state;
+    walk(*this, "", [&](const std::string& path, const Member& member) {
+        if (member.parameter && member.parameter->defined()) state[path] = *member.parameter;
+    });
+    return state;
+}
+
+void Module::load_state_dict(const StateDict& state) {
+    StateDict own = state_dict();
+    std::vector<std::string> names;
+    for (const auto& [name, tensor] : own) names.push_back(name);
+    for (const auto& [name, tensor] : state) {
+        check(own.count(name) > 0, "load_state_dict: unexpected name \"", name, "\"; ",
+              this->name(), " has no such parameter. hint: did you mean \"",
+              nearest_name(name, names), "\"?");
+        check(own[name].shape() == tensor.shape(), "load_state_dict: \"", name, "\" has shape ",
+              tensor.shape(), " in the state, but ", own[name].shape(), " in the ", this->name());
+    }
+    for (const auto& [name, tensor] : own)
+        check(state.count(name) > 0, "load_state_dict: \"", name, "\" of shape ", tensor.shape(),
+              " is missing from the state, which has ", state.size(), " tensors");
+    for (auto& [name, tensor] : own) copy_values(state.at(name), tensor);
+}
+
+void Module::train(bool on) {
+    for (const NamedModule& m : named_modules()) m.module->training = on;
+}
+
+void Module::zero_grad() {
+    for (Tensor& p : parameters()) p.zero_grad();
+}
+
+void Module::set_requires_grad(bool on) {
+    for (Tensor& p : parameters()) p.set_requires_grad(on);
+}
+
+// ---- printing ------------------------------------------------------------------------------------
+
+static std::string print_module(Module& module, const std::string& indent) {
+    std::string text = module.name() + "(" + module.extra();
+    bool has_children = false;
+    for (const Member& member : module.members()) {
+        if (!member.child) continue;
+        text += "\n" + indent + "  (" + member.name +
+                "): " + print_module(*member.child, indent + "  ");
+        has_children = true;
+    }
+    return text + (has_children ? "\n" + indent + ")" : ")");
+}
+
+std::string to_string(Module& module) { return print_module(module, ""); }
+std::ostream& operator<<(std::ostream& out, Module& module) { return out << to_string(module); }
+
+}  // namespace slim
