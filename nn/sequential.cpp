@@ -1,0 +1,27 @@
+// Sequential and MLP. See sequential.h.
+#include "nn/sequential.h"
+
+#include "nn/activation.h"
+#include "nn/linear.h"
+
+namespace slim {
+
+std::vector<Member> Sequential::members() {
+    std::vector<Member> list;
+    for (size_t i = 0; i < layers.size(); i++) list.push_back({std::to_string(i), layers[i]});
+    return list;
+}
+
+Tensor Sequential::forward(const Tensor& x) {
+    Tensor y = x;
+    for (const ModulePtr& layer : layers) y = layer->forward(y);
+    return y;
+}
+
+MLP::MLP(int64_t inputs, int64_t hidden_1, int64_t hidden_2, int64_t classes, Rng& rng)
+    // Braces evaluate from left to right, so the layers draw their numbers in this order.
+    : layers({std::make_shared<Linear>(inputs, hidden_1, rng), std::make_shared<ReLU>(),
+              std::make_shared<Linear>(hidden_1, hidden_2, rng), std::make_shared<ReLU>(),
+              std::make_shared<Linear>(hidden_2, classes, rng)}) {}
+
+}  // namespace slim
