@@ -1,0 +1,42 @@
+// The options of adapters. See adapter.h.
+#include "nn/adapter.h"
+
+#include <cmath>  // isfinite, sqrt
+
+namespace slim {
+
+AdapterOptions tutorial_preset(int64_t rank, double alpha) {
+    return {.rank = rank,
+            .alpha = alpha,
+            .scaling = Scaling::kAlpha,
+            .init = InitA::kTutorial,
+            .axis = Axis::kIn,
+            .norm_gradient = NormGradient::kExact};
+}
+
+AdapterOptions peft_preset(int64_t rank, double alpha) {
+    return {.rank = rank,
+            .alpha = alpha,
+            .scaling = Scaling::kAlphaOverRank,
+            .init = InitA::kKaiming,
+            .axis = Axis::kOut,
+            .norm_gradient = NormGradient::kDetached};
+}
+
+double AdapterOptions::scaling_factor() const {
+    switch (scaling) {
+        case Scaling::kAlpha: return alpha;
+        case Scaling::kAlphaOverRank: return alpha / double(rank);
+        case Scaling::kAlphaOverSqrtRank: return alpha / std::sqrt(double(rank));
+    }
+    fail("adapter: unknown scaling");
+}
+
+void AdapterOptions::check_valid() const {
+    check(rank > 0, "adapter: rank ", rank, "; the rank must be at least 1");
+    check(dropout >= 0 && dropout <= 1, "adapter: dropout ", dropout,
+          "; the probability must be between 0 and 1");
+    check(std::isfinite(alpha), "adapter: alpha ", alpha, "; it must be finite");
+}
+
+}  // namespace slim

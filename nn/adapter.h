@@ -1,0 +1,51 @@
+// What all adapters have in common: their options, and what the code that attaches, merges and saves
+// them needs to know. The adapters themselves are in lora.h, dora.h and embedding.h.
+#pragma once
+
+#include "nn/dora_ops.h"  // Axis, NormGradient
+#include "nn/module.h"
+
+namespace slim {
+
+enum class Scaling { kAlpha, kAlphaOverRank, kAlphaOverSqrtRank };
+enum class InitA {
+    kKaiming,   // uniform(-1/sqrt(in), 1/sqrt(in)): PEFT's default, kaiming_uniform with a = sqrt(5)
+    kGaussian,  // normal with standard deviation 1/rank: PEFT's "gaussian"
+    kTutorial,  // normal with standard deviation 1/sqrt(rank): the "from scratch" tutorials
+};
+// Everything in which the sources of LoRA and DoRA differ is a named choice here.
+struct AdapterOptions {
+    int64_t rank = 8;
+    double alpha = 8;
+    Scaling scaling = Scaling::kAlphaOverRank;  // s = alpha, alpha / rank or alpha / sqrt(rank)
+    InitA init = InitA::kKaiming;
+    double dropout = 0;  // of the adapter's input, while training
+    Axis axis = Axis::kOut;
+    NormGradient norm_gradient = NormGradient::kExact;
+
+    double scaling_factor() const;  // s
+    void check_valid() const;       // throws a sentence about the first option that makes no sense
+};
+
+// The choices of the "LoRA and DoRA from scratch" tutorials: s = alpha, one magnitude per input.
+AdapterOptions tutorial_preset(int64_t rank, double alpha);
+// The choices of Hugging Face PEFT: s = alpha / rank, one magnitude per output, detached norm.
+AdapterOptions peft_preset(int64_t rank, double alpha);
+
+// A tensor of an adapter under the name that it has in PEFT's files.
+struct AdapterTensor {
+    std::string peft_name;    // "lora_A.weight", after the module's own path
+    Tensor* tensor;
+    bool transposed = false;  // the file holds it the other way round
+};
+
+// A module with an adapter around it. It takes the place of the module that it adapts.
+struct AdapterModule : Module {
+    virtual const AdapterOptions& adapter_options() const = 0;
+    virtual bool is_dora() const { return false; }
+    virtual ModulePtr base() const = 0;    // the module as it was, untouched
+    virtual ModulePtr merged() const = 0;  // a plain module with the change worked into a copy
+    virtual std::vector<AdapterTensor> adapter_tensors() = 0;
+};
+
+}  // namespace slim

@@ -1,0 +1,78 @@
+// LoRA. See lora.h.
+#include "nn/lora.h"
+
+#include <cmath>  // isfinite, sqrt
+
+#include "core/autograd.h"
+#include "core/ops.h"
+
+namespace slim {
+
+// ---- the adapter's branch ------------------------------------------------------------------------
+
+static Tensor initial_A(int64_t rank, int64_t in, InitA init, Rng& seed) {
+    const double bound = 1 / std::sqrt(double(in));
+    switch (init) {
+        case InitA::kKaiming: return uniform({rank, in}, -bound, bound, seed);
+        case InitA::kGaussian: return normal({rank, in}, 0, 1 / double(rank), seed);
+        case InitA::kTutorial: return normal({rank, in}, 0, 1 / std::sqrt(double(rank)), seed);
+    }
+    fail("LoRA: unknown initialisation of A");
+}
+
+LoRALayer::LoRALayer(int64_t in_features, int64_t out_features, AdapterOptions options, Rng& seed)
+    : options(options), rng(0) {
+    options.check_valid();
+    A = initial_A(options.rank, in_features, options.init, seed).set_requires_grad();
+    B = zeros({out_features, options.rank}).set_requires_grad();
+    rng = Rng(seed.bits());
+}
+
+Tensor LoRALayer::delta_weight() const { return scaling() * matmul(B, A); }
+
+std::string LoRALayer::extra() const {
+    std::string text = "in_features=" + to_text(A.size(1)) + ", out_features=" +
+                       to_text(B.size(0)) + ", rank=" + to_text(options.rank) +
+                       ", alpha=" + to_text(options.alpha) + ", scaling=" + to_text(scaling());
+    if (options.dropout > 0) text += ", dropout=" + to_text(options.dropout);
+    return text;
+}
+
+Tensor LoRALayer::forward(const Tensor& x) {
+    return project(training ? dropout(x, options.dropout, rng) : x);
+}
+
+Tensor LoRALayer::project(const Tensor& x) const {
+    return scaling() * matmul_nt(matmul_nt(x, A), B);  // [batch, in] -> [batch, rank] -> [batch, out]
+}
+
+// ---- around a Linear -----------------------------------------------------------------------------
+
+LinearAdapter::LinearAdapter(std::shared_ptr<Linear> linear, const AdapterOptions& options,
+                             Rng& seed)
+    : linear(linear), lora(linear->in_features(), linear->out_features(), options, seed) {}
+
+std::vector<AdapterTensor> LinearAdapter::adapter_tensors() {
+    return {{"lora_A.weight", &lora.A}, {"lora_B.weight", &lora.B}};
+}
+
+ModulePtr LinearAdapter::merged() const {
+    NoGrad no_grad;
+    const Tensor weight = merged_weight();
+    for (int64_t i = 0; i < weight.size(); i++)
+        check(std::isfinite(weight.data()[i]), "merge: element ", i, " of the merged weight is ",
+              double(weight.data()[i]), "; an adapter that is not finite cannot be merged");
+    return std::make_shared<Linear>(weight, linear->bias);
+}
+
+Tensor LinearAdapter::base_weight() const {
+    return linear->quantized ? linear->frozen().to_tensor() : linear->weight;
+}
+
+// ---- LinearWithLoRA ------------------------------------------------------------------------------
+
+Tensor LinearWithLoRA::merged_weight() const { return base_weight() + lora.delta_weight(); }
+
+Tensor LinearWithLoRA::forward(const Tensor& x) { return linear->forward(x) + lora.forward(x); }
+
+}  // namespace slim

@@ -1,0 +1,57 @@
+// LoRA: low-rank adaptation of a frozen Linear (Hu et al. 2021, arXiv 2106.09685).
+//
+//     y = x W^T + b  +  s x A^T B^T        W [out, in] frozen, A [rank, in], B [out, rank] trained
+//
+// The product B A is a change of W of low rank; it is never formed while training. B starts at
+// zero, so a fresh adapter changes nothing.
+#pragma once
+
+#include "core/random.h"
+#include "nn/adapter.h"
+#include "nn/linear.h"
+
+namespace slim {
+
+// The adapter's own branch: x [batch, in] -> s dropout(x) A^T B^T [batch, out].
+struct LoRALayer : Module {
+    Tensor A, B;  // [rank, in], [out, rank]
+    AdapterOptions options;
+    Rng rng;  // for dropout
+
+    LoRALayer(int64_t in_features, int64_t out_features, AdapterOptions options, Rng& seed);
+
+    double scaling() const { return options.scaling_factor(); }
+    Tensor delta_weight() const;  // s B A [out, in], what merging adds to W; differentiable
+
+    std::string name() const override { return "LoRALayer"; }
+    std::string extra() const override;
+    std::vector<Member> members() override { return {{"A", A}, {"B", B}, {"rng", rng}}; }
+    Tensor forward(const Tensor& x) override;
+    Tensor project(const Tensor& x) const;  // the same without dropout
+};
+
+// What LoRA and DoRA around a Linear share.
+struct LinearAdapter : AdapterModule {
+    std::shared_ptr<Linear> linear;
+    LoRALayer lora;
+
+    LinearAdapter(std::shared_ptr<Linear> linear, const AdapterOptions& options, Rng& seed);
+
+    virtual Tensor merged_weight() const = 0;  // [out, in]; differentiable
+    Tensor base_weight() const;                // W, restored to float if it is quantised
+
+    std::vector<Member> members() override { return {{"linear", *linear}, {"lora", lora}}; }
+    const AdapterOptions& adapter_options() const override { return lora.options; }
+    ModulePtr base() const override { return linear; }
+    ModulePtr merged() const override;
+    std::vector<AdapterTensor> adapter_tensors() override;
+};
+
+struct LinearWithLoRA : LinearAdapter {
+    using LinearAdapter::LinearAdapter;
+    std::string name() const override { return "LinearWithLoRA"; }
+    Tensor merged_weight() const override;  // W + s B A
+    Tensor forward(const Tensor& x) override;
+};
+
+}  // namespace slim
