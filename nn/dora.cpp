@@ -1,0 +1,89 @@
+// DoRA, merged and factored. See dora.h.
+//
+// The merged form costs three matrices of W's size per step, and its backward needs the full
+// gradient of the weight, the very product that LoRA exists to avoid. None of that is necessary. All
+// that DoRA adds to LoRA is the vector c = m / n, because
+//
+//     per output:  y = c . (x W^T + s x A^T B^T) + b        c scales the columns of y
+//     per input:   y = (c . x) W^T + s (c . x) A^T B^T + b  c scales the columns of x
+//
+// and n follows from small products: dora_scale() in dora_ops.cpp.
+#include "nn/dora.h"
+
+#include "core/autograd.h"
+#include "core/ops.h"
+
+namespace slim {
+
+// ---- what both forms hold ------------------------------------------------------------------------
+
+DoRABase::DoRABase(std::shared_ptr<Linear> linear, const AdapterOptions& options, Rng& seed)
+    : LinearAdapter(linear, options, seed) {
+    m = initial_magnitude(linear->frozen(), options.axis);
+}
+
+std::string DoRABase::extra() const {
+    return std::string("magnitude per ") + (lora.options.axis == Axis::kOut ? "output" : "input") +
+           ", norm gradient " +
+           (lora.options.norm_gradient == NormGradient::kExact ? "exact" : "detached");
+}
+
+Tensor DoRABase::merged_weight() const {
+    const Tensor V = base_weight() + lora.delta_weight();
+    const bool exact = lora.options.norm_gradient == NormGradient::kExact;
+    const Tensor n = norm(exact ? V : V.detach(), reduced_axis(lora.options.axis));
+    const Tensor c = magnitude_over_norm(m, n);
+    return lora.options.axis == Axis::kOut ? mul_col(V, c) : mul_row(V, c);
+}
+
+std::vector<AdapterTensor> DoRABase::adapter_tensors() {
+    std::vector<AdapterTensor> list = LinearAdapter::adapter_tensors();
+    list.push_back({"lora_magnitude_vector", &m});
+    return list;
+}
+
+Tensor LinearWithDoRAMerged::forward(const Tensor& x) {
+    check(lora.options.dropout == 0, "LinearWithDoRAMerged: dropout ", lora.options.dropout,
+          "; the merged form has no adapter branch to drop from. hint: use LinearWithDoRA");
+    return slim::linear(x, merged_weight(), linear->bias);
+}
+
+// ---- LinearWithDoRA ------------------------------------------------------------------------------
+
+// c, which in evaluation is the same from call to call.
+Tensor LinearWithDoRA::scale() {
+    return cache_.scale(!training && !grad_enabled(), linear->frozen(), lora.A, lora.B, m,
+                        lora.scaling(), lora.options.axis, lora.options.norm_gradient);
+}
+
+// From this many numbers on, a second pass over W costs more than copying x (see dora_linear).
+static constexpr int64_t kStackFrom = 512 * 512;
+
+Tensor LinearWithDoRA::forward(const Tensor& x) {
+    const Tensor& bias = linear->bias;
+    const bool per_output = lora.options.axis == Axis::kOut;
+    if (!linear->quantized && linear->weight.requires_grad())
+        return slim::linear(x, merged_weight(), bias);
+
+    if (training && lora.options.dropout > 0) {
+        // PEFT's form: the base sees x, and what the adapter changes about it sees dropout(x).
+        const Tensor c = scale(), dropped = dropout(x, lora.options.dropout, lora.rng);
+        if (per_output) {
+            const Tensor z = linear->product(dropped);
+            return linear->forward(x) + (mul_row(z + lora.project(dropped), c) - z);
+        }
+        const Tensor scaled = mul_row(dropped, c);
+        return linear->forward(x + (scaled - dropped)) + lora.project(scaled);
+    }
+    if (!per_output) {
+        const Tensor scaled = mul_row(x, scale());
+        return linear->forward(scaled) + lora.project(scaled);
+    }
+    if (training && linear->in_features() * linear->out_features() >= kStackFrom)
+        return dora_linear(x, linear->frozen(), cache_.weight_norms(linear->frozen(), Axis::kOut),
+                           bias, lora.A, lora.B, m, lora.scaling(), lora.options.norm_gradient);
+    const Tensor y = mul_row(linear->product(x) + lora.project(x), scale());
+    return bias.defined() ? add_row(y, bias) : y;
+}
+
+}  // namespace slim

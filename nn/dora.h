@@ -1,0 +1,53 @@
+// DoRA: weight-decomposed low-rank adaptation (Liu et al. 2024, arXiv 2402.09353).
+//
+// A weight is taken apart into lengths and directions. LoRA's product moves the direction; a
+// magnitude m, one number per output feature (or per input feature), sets the length:
+//
+//     V = W + s B A        n = norm of V's rows (or columns)        W' = V scaled by c = m / n
+//     y = x W'^T + b
+//
+// LinearWithDoRAMerged computes exactly these lines. LinearWithDoRA is the same function without
+// ever forming V: see dora.cpp for how, and for what that saves.
+#pragma once
+
+#include "nn/dora_ops.h"
+#include "nn/lora.h"
+
+namespace slim {
+
+// What both forms hold. m starts at the norm of W, so that a fresh adapter changes nothing.
+struct DoRABase : LinearAdapter {
+    Tensor m;  // magnitude [out] or [in], by options.axis
+
+    DoRABase(std::shared_ptr<Linear> linear, const AdapterOptions& options, Rng& seed);
+
+    Tensor merged_weight() const override;  // W'
+
+    bool is_dora() const override { return true; }
+    std::string extra() const override;
+    std::vector<Member> members() override {
+        return {{"linear", *linear}, {"lora", lora}, {"m", m}};
+    }
+    std::vector<AdapterTensor> adapter_tensors() override;
+};
+
+// The definition, through ordinary autograd. No dropout: there is no adapter branch to drop from.
+struct LinearWithDoRAMerged : DoRABase {
+    using DoRABase::DoRABase;
+    std::string name() const override { return "LinearWithDoRAMerged"; }
+    Tensor forward(const Tensor& x) override;
+};
+
+// The same function and gradients, factored: the price of LoRA instead of that of a full update.
+struct LinearWithDoRA : DoRABase {
+    using DoRABase::DoRABase;
+    std::string name() const override { return "LinearWithDoRA"; }
+    Tensor forward(const Tensor& x) override;
+
+private:
+    Tensor scale();  // c = m / n
+
+    DoraScaleCache cache_;
+};
+
+}  // namespace slim
