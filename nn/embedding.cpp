@@ -1,0 +1,243 @@
+// Embedding, and LoRA and DoRA around it. See embedding.h.
+#include "nn/embedding.h"
+
+#include <algorithm>  // copy_n, find, max
+#include <cmath>      // fabs, isfinite, isinf, pow
+#include <map>        // how often an id occurs
+#include <numeric>    // iota
+#include <set>        // each id once
+
+#include "core/autograd.h"
+#include "core/ops.h"
+
+namespace slim {
+
+// ---- embedding ----------------------------------------------------------------------------------
+// y_t = E[id_t]        dE[id] = sum of dy_t over the t with id_t = id
+//
+// Without dE for padding, and with dE[id] divided by the number of such t for scale_grad_by_freq.
+
+struct EmbeddingNode : Node {
+    std::vector<int> ids;
+    EmbeddingOptions options;
+
+    EmbeddingNode(const Tensor& weight, std::span<const int> ids, const EmbeddingOptions& options)
+        : Node("embedding", {weight}), ids(ids.begin(), ids.end()), options(options) {}
+
+    void backward(const Tensor& y) override {
+        const int64_t dim = y.size(1);
+        const real* dy = y.grad_data();
+        std::map<int, int> count;
+        for (int id : ids) count[id]++;
+        std::vector<int64_t> rows;
+        std::vector<real> values;  // [rows.size(), dim]
+        for (size_t t = 0; t < ids.size(); t++, dy += dim) {
+            if (ids[t] == options.padding_idx) continue;
+            const real share = options.scale_grad_by_freq ? 1 / real(count[ids[t]]) : 1;
+            rows.push_back(ids[t]);
+            for (int64_t j = 0; j < dim; j++) values.push_back(share * dy[j]);
+        }
+        if (!options.sparse) inputs[0].mutable_grad();  // rows added to a dense gradient keep it so
+        inputs[0].add_grad_rows(rows, values.data());
+    }
+};
+
+static double p_norm(const real* x, int64_t n, double p) {
+    double largest = 0, sum = 0;
+    for (int64_t j = 0; j < n; j++) {
+        const double size = std::fabs(double(x[j]));
+        largest = std::max(largest, size);
+        sum += p == 2 ? size * size : std::pow(size, p);
+    }
+    return std::isinf(p) ? largest : std::pow(sum, 1 / p);
+}
+
+// Shortens the rows that are longer than max_norm, each once.
+static void shorten_rows(Tensor& weight, std::span<const int> ids,
+                         const EmbeddingOptions& options) {
+    const int64_t dim = weight.size(1);
+    for (int id : std::set<int>(ids.begin(), ids.end())) {
+        const double norm = p_norm(weight.data() + id * dim, dim, options.norm_type);
+        if (!(norm > options.max_norm)) continue;  // nothing written: the version stays
+        const double factor = options.max_norm / (norm + 1e-7);
+        real* row = weight.mutable_data() + id * dim;
+        for (int64_t j = 0; j < dim; j++) row[j] = real(row[j] * factor);
+    }
+}
+
+Tensor embedding(Tensor weight, std::span<const int> ids, const EmbeddingOptions& options) {
+    check(weight.dim() == 2, "embedding: a weight of shape ", weight.shape(),
+          "; it must be (num_embeddings, dim)");
+    const int64_t count = int64_t(ids.size()), rows = weight.size(0), dim = weight.size(1);
+    for (int64_t t = 0; t < count; t++)
+        check(ids[size_t(t)] >= 0 && ids[size_t(t)] < rows, "embedding: id ", ids[size_t(t)],
+              " at position ", t, " for a weight of shape ", weight.shape(),
+              "; ids must be between 0 and ", rows - 1);
+    check(options.padding_idx >= -1 && options.padding_idx < rows, "embedding: padding_idx ",
+          options.padding_idx, " for a weight of shape ", weight.shape(),
+          "; it must be between 0 and ", rows - 1, ", or -1 for none");
+    check(options.max_norm >= 0 && options.norm_type > 0, "embedding: max_norm ", options.max_norm,
+          " and norm_type ", options.norm_type,
+          "; max_norm must be 0 (off) or more, norm_type more than 0");
+    if (options.max_norm > 0) shorten_rows(weight, ids, options);
+
+    Tensor y({count, dim});
+    real* row = y.mutable_data();
+    for (int id : ids) row = std::copy_n(weight.data() + id * dim, dim, row);
+    return record(y, std::make_shared<EmbeddingNode>(weight, ids, options));
+}
+
+// ---- Embedding ----------------------------------------------------------------------------------
+
+Embedding::Embedding(int64_t num_embeddings, int64_t dim, Rng& rng, EmbeddingOptions options)
+    : options(options) {
+    check(num_embeddings > 0 && dim > 0, "Embedding: ", num_embeddings, " embeddings of dimension ",
+          dim, "; both must be positive");
+    weight = normal({num_embeddings, dim}, 0, 1, rng);
+    embedding(weight, {}, options);  // checks the options
+    if (options.padding_idx >= 0)
+        std::fill_n(weight.mutable_data() + options.padding_idx * dim, dim, real(0));
+    weight.set_requires_grad();
+}
+
+Embedding::Embedding(Tensor weight, EmbeddingOptions options) : weight(weight), options(options) {
+    embedding(weight, {}, options);
+}
+
+std::string Embedding::extra() const {
+    std::string text = to_text(weight.size(0)) + ", " + to_text(weight.size(1));
+    if (options.padding_idx >= 0) text += ", padding_idx=" + to_text(options.padding_idx);
+    if (options.max_norm > 0)
+        text +=
+            ", max_norm=" + to_text(options.max_norm) + ", norm_type=" + to_text(options.norm_type);
+    if (options.scale_grad_by_freq) text += ", scale_grad_by_freq=True";
+    if (options.sparse) text += ", sparse=True";
+    return text;
+}
+
+// ---- the adapter's branch -----------------------------------------------------------------------
+
+LoRAEmbeddingLayer::LoRAEmbeddingLayer(const Embedding& table, const AdapterOptions& options,
+                                       Rng& seed)
+    : options(options), lookup_options(table.options), rng(0) {
+    options.check_valid();
+    lookup_options.max_norm = 0;
+    A = zeros({table.weight.size(0), options.rank}).set_requires_grad();
+    B = normal({options.rank, table.weight.size(1)}, 0, 1, seed).set_requires_grad();
+    rng = Rng(seed.bits());
+}
+
+Tensor LoRAEmbeddingLayer::delta_weight() const { return slim::scale(matmul(A, B), scaling()); }
+
+std::string LoRAEmbeddingLayer::extra() const {
+    std::string text = to_text(A.size(0)) + ", " + to_text(B.size(1)) +
+                       ", rank=" + to_text(options.rank) + ", alpha=" + to_text(options.alpha) +
+                       ", scaling=" + to_text(scaling());
+    if (options.dropout > 0) text += ", dropout=" + to_text(options.dropout);
+    return text;
+}
+
+Tensor LoRAEmbeddingLayer::lookup(std::span<const int> ids) {
+    const Tensor rows = embedding(A, ids, lookup_options);  // [ids, rank]
+    return scaling() * matmul(training ? dropout(rows, options.dropout, rng) : rows, B);
+}
+
+// ---- around an Embedding ------------------------------------------------------------------------
+
+EmbeddingAdapter::EmbeddingAdapter(std::shared_ptr<Embedding> embedding,
+                                   const AdapterOptions& options, Rng& seed)
+    : embedding(embedding), lora(*embedding, options, seed) {}
+
+std::vector<AdapterTensor> EmbeddingAdapter::adapter_tensors() {
+    return {{"lora_embedding_A", &lora.A, true}, {"lora_embedding_B", &lora.B, true}};
+}
+
+static std::vector<int> all_ids(const Tensor& table) {
+    std::vector<int> ids(size_t(table.size(0)));
+    std::iota(ids.begin(), ids.end(), 0);
+    return ids;
+}
+
+// The table that is adapted is the one that lookups see, in which max_norm has shortened the rows.
+// So a copy is shortened before the change is added to it, and nothing is shortened after that.
+ModulePtr EmbeddingAdapter::merged() const {
+    NoGrad no_grad;
+    EmbeddingOptions options = embedding->options;
+    const Tensor table = clone(embedding->weight);
+    slim::embedding(table, all_ids(table), options);
+    options.max_norm = 0;
+    const Tensor weight = merged_weight(table);
+    for (int64_t i = 0; i < weight.size(); i++)
+        check(std::isfinite(weight.data()[i]), "merge: element ", i, " of the merged weight is ",
+              double(weight.data()[i]), "; an adapter that is not finite cannot be merged");
+    return std::make_shared<Embedding>(weight, options);
+}
+
+Tensor EmbeddingWithLoRA::merged_weight(const Tensor& table) const {
+    return table + lora.delta_weight();
+}
+
+Tensor EmbeddingWithLoRA::lookup(std::span<const int> ids) {
+    return embedding->lookup(ids) + lora.lookup(ids);
+}
+
+// ---- EmbeddingWithDoRA --------------------------------------------------------------------------
+// The table is a weight [out, in] with out = num_embeddings and in = dim, and s A B changes it as
+// s B A does a Linear's: A and B exchange their places. One magnitude per dimension is then one per
+// input, and dora_scale() computes c without forming E + s A B.
+
+EmbeddingWithDoRA::EmbeddingWithDoRA(std::shared_ptr<Embedding> embedding,
+                                     const AdapterOptions& options, Rng& seed)
+    : EmbeddingAdapter(embedding, options, seed),
+      m(initial_magnitude({embedding->weight, nullptr}, Axis::kIn)) {}
+
+std::string EmbeddingWithDoRA::extra() const {
+    return std::string("magnitude per dimension, norm gradient ") +
+           (lora.options.norm_gradient == NormGradient::kExact ? "exact" : "detached");
+}
+
+std::vector<AdapterTensor> EmbeddingWithDoRA::adapter_tensors() {
+    std::vector<AdapterTensor> list = EmbeddingAdapter::adapter_tensors();
+    list.push_back({"lora_magnitude_vector", &m});
+    return list;
+}
+
+// Row t of `held` where ids[t] is padding, of `changed` elsewhere.
+Tensor EmbeddingWithDoRA::hold_padding(const Tensor& changed, const Tensor& held,
+                                       std::span<const int> ids) const {
+    const int padding_idx = embedding->options.padding_idx;
+    if (std::find(ids.begin(), ids.end(), padding_idx) == ids.end()) return changed;
+    Tensor padding = zeros({int64_t(ids.size())});
+    real* is_padding = padding.mutable_data();
+    for (size_t t = 0; t < ids.size(); t++) is_padding[t] = ids[t] == padding_idx;
+    return mul_col(changed, ones(padding.shape()) - padding) + mul_col(held, padding);
+}
+
+// c by the definition. The norm's gradient reaches every row of V; padding's must not have one.
+Tensor EmbeddingWithDoRA::scale_of(const Tensor& V) const {
+    const bool exact = lora.options.norm_gradient == NormGradient::kExact;
+    const Tensor n = norm(exact ? hold_padding(V, V.detach(), all_ids(V)) : V.detach(), 0);
+    return magnitude_over_norm(m, n);
+}
+
+// c by the short formula, unless the table is trained too.
+Tensor EmbeddingWithDoRA::scale() {
+    const Tensor& table = embedding->weight;
+    if (grad_enabled() && table.requires_grad()) return scale_of(table + lora.delta_weight());
+    const bool through_norm = grad_enabled() && lora.options.norm_gradient == NormGradient::kExact;
+    const Tensor A = through_norm ? hold_padding(lora.A, lora.A.detach(), all_ids(lora.A)) : lora.A;
+    return cache_.scale(!training && !grad_enabled(), {table.detach(), nullptr}, lora.B, A, m,
+                        lora.scaling(), Axis::kIn, lora.options.norm_gradient);
+}
+
+Tensor EmbeddingWithDoRA::merged_weight(const Tensor& table) const {
+    const Tensor V = table + lora.delta_weight();
+    return hold_padding(mul_row(V, scale_of(V)), V, all_ids(V));
+}
+
+Tensor EmbeddingWithDoRA::lookup(std::span<const int> ids) {
+    const Tensor V = embedding->lookup(ids) + lora.lookup(ids);  // the rows of E + s A B
+    return hold_padding(mul_row(V, scale()), V, ids);
+}
+
+}  // namespace slim

@@ -1,0 +1,129 @@
+// Embedding: a table with one row of numbers per id, and LoRA and DoRA around it.
+//
+//     y_t = E[id_t]                          E [num_embeddings, dim]
+//     y_t = E[id_t] + s A[id_t] B            LoRA: A [num_embeddings, rank], B [rank, dim]
+//     y_t = c . (E[id_t] + s A[id_t] B)      DoRA: c = m / norm of the columns of E + s A B
+//
+// The LoRA paper and PEFT write the change as B A with A [rank, num_embeddings] and B [dim, rank].
+// Here both are held the other way round, in the order of the table's own axes: what A knows about
+// a token is then one row of it, which a lookup can copy, and whose gradient can be one of rows.
+#pragma once
+
+#include "core/random.h"
+#include "nn/adapter.h"
+
+namespace slim {
+
+// As torch.nn.Embedding's.
+struct EmbeddingOptions {
+    int padding_idx = -1;  // this row gets no gradient; -1: there is none
+    double max_norm = 0;   // lookups first shorten longer rows of the table, in place; 0: off
+    double norm_type = 2;  // the p of the p-norm that max_norm means; may be INFINITY
+    bool scale_grad_by_freq = false;  // divide a row's gradient by its id's count among the ids
+    bool sparse = false;  // give the table a RowGradient: a step then costs what the batch needs
+};
+
+// weight [num_embeddings, dim] -> [ids.size(), dim]. With max_norm, the rows of weight that are
+// looked up and are longer become row * max_norm / (norm + 1e-7), also if weight is frozen.
+// (torch.nn.functional.embedding)
+Tensor embedding(Tensor weight, std::span<const int> ids, const EmbeddingOptions& options = {});
+
+struct Embedding : Module {
+    Tensor weight;  // [num_embeddings, dim]
+    EmbeddingOptions options;
+
+    // Drawn from N(0, 1), with zeros in the row of padding_idx.
+    Embedding(int64_t num_embeddings, int64_t dim, Rng& rng, EmbeddingOptions options = {});
+    explicit Embedding(Tensor weight, EmbeddingOptions options = {});  // shares it
+
+    std::string name() const override { return "Embedding"; }
+    std::string extra() const override;
+    std::vector<Member> members() override { return {{"weight", weight}}; }
+    Tensor lookup(std::span<const int> ids) override { return embedding(weight, ids, options); }
+};
+
+// ---- adapters -----------------------------------------------------------------------------------
+// A starts at zero and B at N(0, 1), so that a fresh adapter changes nothing and a row of A that is
+// never looked up stays zero. So does the row of padding_idx, to which no gradient goes: padding
+// stays what it is in the table. A's gradient is made as the table's options say (sparse,
+// scale_grad_by_freq), but max_norm is the table's alone: A is never shortened.
+//
+// Of AdapterOptions, init and axis are about Linear and mean nothing here.
+
+// The adapter's own branch: ids -> s dropout(A[ids]) B. Dropout, while training, zeroes single
+// numbers of the rows that were looked up and scales the rest by 1 / (1 - p): the input that it has
+// in a Linear is here an id.
+struct LoRAEmbeddingLayer : Module {
+    Tensor A, B;  // [num_embeddings, rank], [rank, dim]
+    AdapterOptions options;
+    EmbeddingOptions lookup_options;
+    Rng rng;  // for dropout
+
+    LoRAEmbeddingLayer(const Embedding& table, const AdapterOptions& options, Rng& seed);
+
+    double scaling() const { return options.scaling_factor(); }
+    Tensor delta_weight() const;  // s A B [num_embeddings, dim], what merging adds to the table
+
+    std::string name() const override { return "LoRAEmbeddingLayer"; }
+    std::string extra() const override;
+    std::vector<Member> members() override { return {{"A", A}, {"B", B}, {"rng", rng}}; }
+    Tensor lookup(std::span<const int> ids) override;
+};
+
+// What LoRA and DoRA around an Embedding share.
+struct EmbeddingAdapter : AdapterModule {
+    std::shared_ptr<Embedding> embedding;
+    LoRAEmbeddingLayer lora;
+
+    EmbeddingAdapter(std::shared_ptr<Embedding> embedding, const AdapterOptions& options,
+                     Rng& seed);
+
+    // The table [num_embeddings, dim] with the adapter's change in it; differentiable.
+    virtual Tensor merged_weight(const Tensor& table) const = 0;
+
+    std::vector<Member> members() override { return {{"embedding", *embedding}, {"lora", lora}}; }
+    const AdapterOptions& adapter_options() const override { return lora.options; }
+    ModulePtr base() const override { return embedding; }
+    ModulePtr merged() const override;
+    std::vector<AdapterTensor> adapter_tensors() override;
+};
+
+struct EmbeddingWithLoRA : EmbeddingAdapter {
+    using EmbeddingAdapter::EmbeddingAdapter;
+    std::string name() const override { return "EmbeddingWithLoRA"; }
+    Tensor merged_weight(const Tensor& table) const override;  // table + s A B
+    Tensor lookup(std::span<const int> ids) override;
+};
+
+// One magnitude per embedding dimension: the norms are those of the columns, over the vocabulary.
+// The exact gradient of a norm reaches every row of A, seen or not, which makes A's gradient dense
+// and ends the promise that unseen rows stay zero. NormGradient::kDetached keeps both.
+//
+// The row of padding_idx is not scaled by c either (PEFT scales it). When max_norm shortens rows of
+// the table, the norms follow, so that c, and with it every other row, changes a little: merge when
+// the rows that matter have been looked up.
+struct EmbeddingWithDoRA : EmbeddingAdapter {
+    Tensor m;  // magnitude [dim]
+
+    EmbeddingWithDoRA(std::shared_ptr<Embedding> embedding, const AdapterOptions& options,
+                      Rng& seed);
+
+    bool is_dora() const override { return true; }
+    std::string name() const override { return "EmbeddingWithDoRA"; }
+    std::string extra() const override;
+    std::vector<Member> members() override {
+        return {{"embedding", *embedding}, {"lora", lora}, {"m", m}};
+    }
+    std::vector<AdapterTensor> adapter_tensors() override;
+    Tensor merged_weight(const Tensor& table) const override;
+    Tensor lookup(std::span<const int> ids) override;
+
+private:
+    Tensor hold_padding(const Tensor& changed, const Tensor& held, std::span<const int> ids) const;
+    Tensor scale_of(const Tensor& V) const;
+    Tensor scale();
+
+    DoraScaleCache cache_;
+};
+
+}  // namespace slim
