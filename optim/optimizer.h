@@ -1,0 +1,73 @@
+// What the optimisers share: groups of parameters, each with options of its own.
+//
+//     Adam adam(model.parameters(), {.lr = 0.005});
+//     ...
+//     adam.zero_grad();  backward(loss);  adam.step();
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace slim {
+
+// An optimiser is a formula for one parameter; the loop over the groups, the state and the checks
+// are here. Parameters that require no gradient are left out from the start and have no state.
+class Optimizer {
+public:
+    virtual ~Optimizer() = default;
+
+    void step();       // updates every parameter that has a gradient
+    void zero_grad();  // drops the gradients
+
+    std::vector<Tensor> parameters() const;
+
+    // For checkpoints: what is remembered, as "<parameter>.<k>", and the updates made to each
+    // parameter. check_state() throws unless load_state() would fit.
+    std::map<std::string, Tensor> state_dict() const;
+    std::vector<int64_t> steps() const;
+    void check_state(const std::map<std::string, Tensor>& state,
+                     const std::vector<int64_t>& steps) const;
+    void load_state(const std::map<std::string, Tensor>& state, const std::vector<int64_t>& steps);
+
+    // Multiplies the learning rate of every group; a schedule sets it before each step.
+    double lr_factor = 1;
+
+protected:
+    // One parameter, and what the optimiser remembers about it.
+    struct Slot {
+        Tensor parameter;
+        size_t group;               // index into the optimiser's options
+        int64_t steps = 0;          // updates so far
+        std::vector<Tensor> state;  // of the parameter's shape, zeros at first
+    };
+
+    // A stretch of a parameter that this step changes, and its gradient [count]: all of the
+    // parameter, or a row that was touched if its gradient is one of rows. The rows that were not
+    // touched stay as they are: neither momentum nor weight decay reaches them, and what is
+    // remembered about them waits. (As torch.optim.SparseAdam; a full step without a full pass.)
+    struct Piece {
+        int64_t first, count;
+        const real* grad;
+    };
+    static std::vector<Piece> pieces(const Tensor& parameter);
+
+    void add_group(const std::vector<Tensor>& parameters, size_t tensors_of_state);
+    virtual void update(Slot& slot) = 0;  // slot.steps counts this update already
+
+    std::vector<Slot> slots_;
+    size_t groups_ = 0;
+};
+
+template <class Options>
+struct ParameterGroup {
+    std::vector<Tensor> parameters;
+    Options options;
+};
+
+// Throws unless the number is finite and in [low, high]: "Adam: lr = nan; it must be ...".
+void check_option(const char* optimizer, const char* name, double value, double low, double high);
+
+}  // namespace slim
