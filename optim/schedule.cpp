@@ -1,0 +1,25 @@
+// Learning rate schedules. See schedule.h.
+#include "optim/schedule.h"
+
+#include <algorithm>  // max, min
+#include <cmath>      // cos, pow
+
+#include "core/check.h"
+
+namespace slim {
+
+double step_decay(int64_t step, StepDecay options) {
+    check(options.every > 0, "step_decay: every ", options.every, " steps; it must be at least 1");
+    return std::pow(options.gamma, double(step / options.every));
+}
+
+double cosine_with_warmup(int64_t step, Cosine options) {
+    check(options.warmup >= 0 && options.total >= options.warmup, "cosine_with_warmup: ",
+          options.warmup, " steps of warmup in ", options.total, "; the total must not be less");
+    if (step < options.warmup) return double(step) / double(options.warmup);
+    const double span = double(std::max(int64_t(1), options.total - options.warmup));
+    const double done = std::min(1.0, double(step - options.warmup) / span);
+    return 0.5 * (1 + std::cos(3.14159265358979323846 * done));
+}
+
+}  // namespace slim
