@@ -1,0 +1,42 @@
+// Training checkpoints: everything that a run needs to go on as if it had never stopped.
+#pragma once
+
+#include <string>
+
+#include "core/random.h"
+#include "data/batches.h"
+#include "nn/module.h"
+#include "optim/optimizer.h"
+
+namespace slim {
+
+// How far a run has come.
+struct TrainProgress {
+    int64_t epoch = 0;           // epochs completed
+    int64_t step = 0;            // optimiser steps made
+    Batches::State position;     // in the data of the present epoch
+    int64_t images = 0;          // seen in the present epoch, and how many of them were right
+    int64_t correct = 0;
+    double loss = 0;             // sum over these images
+};
+
+// A run, as references to its parts.
+struct TrainState {
+    Module& model;
+    Optimizer& optimizer;
+    Rng& rng;
+    TrainProgress& progress;
+};
+
+// Writes a safetensors file: parameters, the optimiser's state, the states of rng and of the
+// model's own generators, progress, and `config`, a text that says what run this is.
+void save_checkpoint(const std::string& path, const TrainState& run, const std::string& config);
+
+// The text that a checkpoint was saved with.
+std::string checkpoint_config(const std::string& path);
+
+// Sets all parts of the run to what the file holds. Throws, and changes nothing, when the file is
+// damaged, its config is another one, or it does not fit the model or the optimiser.
+void load_checkpoint(const std::string& path, const TrainState& run, const std::string& config);
+
+}  // namespace slim

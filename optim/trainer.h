@@ -1,0 +1,60 @@
+// The training loop for image classifiers, and evaluation.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "core/random.h"
+#include "data/batches.h"
+#include "nn/module.h"
+#include "optim/optimizer.h"
+
+namespace slim {
+
+struct Evaluation {
+    double loss;      // mean cross-entropy per image
+    double accuracy;  // 0 .. 1
+};
+
+// The model over all images, in evaluation mode and without recording a graph. Leaves the model's
+// mode as it was.
+Evaluation evaluate(Module& model, const ImageSet& images, int64_t batch_size = 500);
+
+struct EpochReport {
+    int epoch;        // from 1
+    double loss;      // mean over the epoch's batches, as they were trained on
+    double accuracy;  // of the same predictions, 0 .. 1
+    double seconds;
+};
+
+struct TrainOptions {
+    int epochs = 10;
+    int64_t batch_size = 64;  // images per step
+    int64_t accumulate = 1;   // forward passes per step: each takes batch_size / accumulate images
+    bool shuffle = false;
+    double clip_norm = 0;     // bound on the norm of the gradients; 0 is no bound
+    std::function<double(int64_t step)> schedule = {};  // factor on the learning rate, see schedule.h
+
+    std::string checkpoint = {};  // file to write after each epoch, and on Ctrl-C; "" for none
+    std::string resume = {};      // checkpoint to go on from; "" to start at the beginning
+    std::string config = {};      // what run this is: resuming demands the same text
+
+    bool show_progress = true;  // on standard output: a line that updates itself, or one per epoch
+    const char* label = "";     // printed before each line
+};
+
+struct TrainReport {
+    std::vector<EpochReport> epochs;  // those that were completed, the resumed one included
+    int64_t steps = 0;                // optimiser steps since the very beginning
+    bool interrupted = false;         // by Ctrl-C
+
+    double seconds_per_epoch() const;  // mean
+};
+
+// Trains with cross-entropy. Throws at the first loss that is not finite, naming the step. Ctrl-C
+// ends training cleanly after the step it falls in. rng draws the shuffled orders. A run that is
+// resumed from its checkpoint ends in the same bits as one that was never stopped.
+TrainReport train(Module& model, Optimizer& optimizer, const ImageSet& images, Rng& rng,
+                  const TrainOptions& options = {});
+
+}  // namespace slim

@@ -1,0 +1,275 @@
+// The training loop on a tiny made-up data set: what it learns, and how it stops.
+#include "optim/trainer.h"
+
+#include <csignal>
+
+#include "nn/dropout.h"
+#include "nn/linear.h"
+#include "nn/sequential.h"
+#include "optim/adam.h"
+#include "optim/sgd.h"
+#include "tests/testing.h"
+
+namespace slim {
+
+namespace {
+
+// Images of 3 x 3 pixels in three classes: row number `label` is bright, the rest is noise.
+ImageSet striped_images(int64_t count) {
+    Rng rng(1);
+    ImageSet set{Bytes(size_t(count * 9)), Bytes(size_t(count)), count, 3, 3};
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t label = rng.below(3);
+        set.labels[size_t(i)] = uint8_t(label);
+        for (int64_t k = 0; k < 9; k++)
+            set.pixels[size_t(i * 9 + k)] = uint8_t(rng.below(120) + (k / 3 == label ? 130 : 0));
+    }
+    return set;
+}
+
+TrainOptions quiet(int epochs, int64_t batch_size, bool shuffle = false) {
+    return {.epochs = epochs, .batch_size = batch_size, .shuffle = shuffle, .show_progress = false};
+}
+
+// Passes its input on, and does something in the n-th call.
+struct InNthForward : Module {
+    int n, calls = 0;
+    void (*act)();
+    InNthForward(int n, void (*act)()) : n(n), act(act) {}
+    std::string name() const override { return "InNthForward"; }
+    Tensor forward(const Tensor& x) override {
+        if (++calls == n) act();
+        return x;
+    }
+};
+
+std::map<std::string, std::vector<real>> values_of(Module& model) {
+    std::map<std::string, std::vector<real>> values;
+    for (const auto& [name, tensor] : model.state_dict()) values[name] = tensor.to_vector();
+    return values;
+}
+
+// The same loop, spelled out: the parameters after `steps` steps of SGD in the file's order.
+void train_by_hand(Module& model, const ImageSet& images, int64_t batch_size, int64_t steps) {
+    SGD sgd(model.parameters(), {.lr = 0.1});
+    int64_t first = 0;
+    for (int64_t step = 0; step < steps; step++) {
+        const Batch batch = batch_of(images, first, std::min(batch_size, images.count - first));
+        sgd.zero_grad();
+        backward(cross_entropy(model(batch.x), batch.labels));
+        sgd.step();
+        first = (first + batch_size) % ((images.count + batch_size - 1) / batch_size * batch_size);
+    }
+}
+
+}  // namespace
+
+TEST_CASE("train: a small model from a fixed seed follows the known curve") {
+    const ImageSet images = striped_images(200);
+    Rng rng(2);
+    MLP model(9, 16, 8, 3, rng);
+    Adam adam(model.parameters(), {.lr = 0.01});
+    const TrainReport report = train(model, adam, images, rng, quiet(6, 32));
+    const double known[] = {1.08018, 0.981989, 0.833055, 0.644576, 0.487747, 0.394579};
+    REQUIRE(report.epochs.size() == 6);
+    for (size_t i = 0; i < 6; i++) {
+        CHECK(report.epochs[i].epoch == int(i) + 1);
+        CHECK(report.epochs[i].loss == doctest::Approx(known[i]).epsilon(1e-3));
+        CHECK(report.epochs[i].seconds > 0);
+        if (i > 0) CHECK(report.epochs[i].loss < report.epochs[i - 1].loss);
+    }
+    CHECK(report.epochs.back().accuracy > 0.95);
+    CHECK(evaluate(model, images).accuracy > 0.95);
+    CHECK(!report.interrupted);
+    CHECK(report.seconds_per_epoch() > 0);
+}
+
+TEST_CASE("train: the same seed gives the same model to the bit, shuffled and with dropout") {
+    const ImageSet images = striped_images(50);
+    const auto run = [&](uint64_t seed) {
+        Rng rng(seed);
+        Sequential model({std::make_shared<Linear>(9, 16, rng), std::make_shared<Dropout>(0.2, rng),
+                          std::make_shared<Linear>(16, 3, rng)});
+        Adam adam(model.parameters());
+        train(model, adam, images, rng, quiet(2, 16, true));
+        return values_of(model);
+    };
+    CHECK(run(3) == run(3));
+    CHECK(run(3) != run(4));
+}
+
+TEST_CASE("train: is the loop of zero_grad, backward and step over the batches in order") {
+    const ImageSet images = striped_images(23);  // batches of 8, 8 and 7
+    Rng one(5), again(5);
+    MLP model(9, 7, 5, 3, one), by_hand(9, 7, 5, 3, again);
+    SGD sgd(model.parameters(), {.lr = 0.1});
+    train(model, sgd, images, one, quiet(2, 8));
+    train_by_hand(by_hand, images, 8, 6);
+    CHECK(values_of(model) == values_of(by_hand));
+}
+
+TEST_CASE("train: a short last batch counts by its images in the epoch's means") {
+    const ImageSet images = striped_images(23);
+    Rng rng(6);
+    MLP model(9, 7, 5, 3, rng);
+    SGD still(model.parameters(), {.lr = 0});  // nothing moves, so the means must be evaluate's
+    const TrainReport report = train(model, still, images, rng, quiet(1, 8));
+    const Evaluation whole = evaluate(model, images);
+    REQUIRE(report.epochs.size() == 1);
+    CHECK(report.epochs[0].loss == doctest::Approx(whole.loss).epsilon(1e-5));
+    CHECK(report.epochs[0].accuracy == whole.accuracy);
+}
+
+TEST_CASE("train: shuffling draws from the generator, the file's order does not") {
+    const ImageSet images = striped_images(20);
+    Rng rng(7);
+    MLP model(9, 7, 5, 3, rng);
+    SGD sgd(model.parameters());
+    const uint64_t before = rng.state;
+    train(model, sgd, images, rng, quiet(1, 8));
+    CHECK(rng.state == before);
+    train(model, sgd, images, rng, quiet(1, 8, true));
+    CHECK(rng.state != before);
+}
+
+TEST_CASE("train: a data set of one image is learnt by heart; a batch may exceed the set") {
+    const ImageSet images = striped_images(1);
+    Rng rng(8);
+    MLP model(9, 7, 5, 3, rng);
+    Adam adam(model.parameters(), {.lr = 0.05});
+    const TrainReport report = train(model, adam, images, rng, quiet(60, 64));
+    CHECK(report.epochs.size() == 60);
+    CHECK(report.epochs.back().loss < 0.01);
+    CHECK(report.epochs.back().accuracy == 1);
+}
+
+TEST_CASE("train: no epochs leave the model alone; fewer, empty sets and batches of 0 are errors") {
+    const ImageSet images = striped_images(5);
+    Rng rng(9);
+    MLP model(9, 7, 5, 3, rng);
+    SGD sgd(model.parameters());
+    const auto before = values_of(model);
+    const TrainReport report = train(model, sgd, images, rng, quiet(0, 8));
+    CHECK(report.epochs.empty());
+    CHECK(report.seconds_per_epoch() == 0);
+    CHECK_ERROR(train(model, sgd, images, rng, quiet(-1, 8)), "train", "-1 epochs");
+    CHECK_ERROR(train(model, sgd, images, rng, quiet(1, 0)), "batch size of 0");
+    const ImageSet none{{}, {}, 0, 3, 3};
+    CHECK_ERROR(train(model, sgd, none, rng, quiet(1, 8)), "no images");
+    CHECK(values_of(model) == before);
+}
+
+TEST_CASE("train: a loss that is not finite stops it, with the step and what to try") {
+    const ImageSet images = striped_images(23);
+    Rng rng(10);
+    static Tensor* weight;
+    auto linear = std::make_shared<Linear>(9, 3, rng);
+    weight = &linear->weight;
+    // In the fifth step, the second of epoch 2.
+    auto poison = std::make_shared<InNthForward>(
+        5, [] { weight->mutable_data()[0] = real(std::nan("")); });
+    Sequential model({poison, linear});
+    SGD sgd(model.parameters(), {.lr = 0.1});
+    const Tensor bias_before = clone(linear->bias.detach());
+    CHECK_ERROR(train(model, sgd, images, rng, quiet(3, 8)), "train: the loss is ", "nan",
+                "step 5 ", "epoch 2", "hint", "learning rate");
+    for (real b : linear->bias.to_vector()) CHECK(std::isfinite(b));  // the update was not made
+    CHECK(!same_bits(linear->bias, bias_before));                     // the four before it were
+}
+
+TEST_CASE("train: Ctrl-C ends it cleanly after the step that it falls in") {
+    const ImageSet images = striped_images(23);
+    Rng one(12), again(12);
+    auto trap = std::make_shared<InNthForward>(5, [] { std::raise(SIGINT); });
+    Sequential model({trap, std::make_shared<MLP>(9, 7, 5, 3, one)});
+    MLP by_hand(9, 7, 5, 3, again);
+    SGD sgd(model.parameters(), {.lr = 0.1});
+    const TrainReport report = train(model, sgd, images, one, quiet(10, 8));
+    CHECK(report.interrupted);
+    CHECK(report.epochs.size() == 1);  // the second was not finished
+    CHECK(trap->calls == 5);
+    train_by_hand(by_hand, images, 8, 5);
+    CHECK(values_of(*model.layers[1]) == values_of(by_hand));
+}
+
+TEST_CASE("train: Ctrl-C in the last step of an epoch still counts the epoch") {
+    const ImageSet images = striped_images(23);
+    Rng rng(13);
+    Sequential model({std::make_shared<InNthForward>(3, [] { std::raise(SIGINT); }),
+                      std::make_shared<Linear>(9, 3, rng)});
+    SGD sgd(model.parameters());
+    const TrainReport report = train(model, sgd, images, rng, quiet(10, 8));
+    CHECK(report.interrupted);
+    CHECK(report.epochs.size() == 1);
+}
+
+TEST_CASE("train: afterwards, and after an error, Ctrl-C is again what it was before") {
+    static int caught;
+    caught = 0;
+    const auto before = std::signal(SIGINT, [](int) { caught++; });
+    const ImageSet images = striped_images(5);
+    Rng rng(14);
+    MLP model(9, 7, 5, 3, rng);
+    SGD sgd(model.parameters());
+    train(model, sgd, images, rng, quiet(1, 8));
+    std::raise(SIGINT);
+    std::signal(SIGINT, [](int) { caught++; });
+    CHECK_ERROR(train(model, sgd, images, rng, quiet(1, 0)), "batch size");
+    std::raise(SIGINT);
+    std::signal(SIGINT, before);
+    CHECK(caught == 2);
+}
+
+TEST_CASE("train: a step leaves no tensor behind") {
+    const ImageSet images = striped_images(23);
+    Rng rng(15);
+    MLP model(9, 7, 5, 3, rng);
+    SGD sgd(model.parameters());
+    train(model, sgd, images, rng, quiet(1, 8));
+    sgd.zero_grad();
+    LeakCounter blocks;
+    train(model, sgd, images, rng, quiet(3, 8));
+    sgd.zero_grad();
+    CHECK(blocks.leaked() == 0);
+}
+
+// ---- evaluate -----------------------------------------------------------------------------------
+
+TEST_CASE("evaluate: the mean loss and the share of right answers, whatever the batch size") {
+    const ImageSet images = striped_images(53);
+    Rng rng(16);
+    MLP model(9, 7, 5, 3, rng);
+    const Batch all = batch_of(images, 0, images.count);
+    const Tensor logits = model(all.x);
+    const std::vector<int> predicted = argmax_rows(logits);
+    int64_t right = 0;
+    for (size_t i = 0; i < predicted.size(); i++) right += predicted[i] == all.labels[i];
+    for (const int64_t batch_size : {1, 7, 53, 500}) {
+        const Evaluation got = evaluate(model, images, batch_size);
+        CHECK(got.loss ==
+              doctest::Approx(cross_entropy(logits, all.labels).item()).epsilon(1e-5));
+        CHECK(std::fabs(got.accuracy - double(right) / 53) < 1e-5);
+    }
+}
+
+TEST_CASE("evaluate: leaves the mode as it was, uses no dropout, records nothing") {
+    const ImageSet images = striped_images(20);
+    Rng rng(17);
+    auto dropout = std::make_shared<Dropout>(0.5, rng);
+    Sequential model({dropout, std::make_shared<Linear>(9, 3, rng)});
+    const uint64_t state = dropout->rng.state;
+    for (const bool training : {true, false}) {
+        model.train(training);
+        LeakCounter blocks;
+        const Evaluation first = evaluate(model, images), second = evaluate(model, images);
+        CHECK(model.training == training);
+        CHECK(dropout->training == training);
+        CHECK(first.loss == second.loss);
+        CHECK(blocks.leaked() == 0);
+    }
+    CHECK(dropout->rng.state == state);
+    CHECK(grad_enabled());
+    for (const Tensor& p : model.parameters()) CHECK(p.grad_data() == nullptr);
+}
+
+}  // namespace slim
