@@ -1,0 +1,32 @@
+// Parameters in files. See state_file.h.
+#include "nn/state_file.h"
+
+#include "data/safetensors.h"
+#include "nn/linear.h"
+
+namespace slim {
+
+void save_parameters(Module& module, const std::string& path) {
+    for (const NamedModule& m : module.named_modules()) {
+        const auto* linear = dynamic_cast<const Linear*>(m.module);
+        check(!linear || !linear->quantized, path, ": not written: the weight of \"", m.name,
+              "\" is quantised and cannot be saved. hint: save the model before quantising it");
+    }
+    TensorFile file;
+    file.metadata = {{"format", "pt"}};
+    for (const auto& [name, tensor] : module.state_dict()) file.tensors[name] = store(tensor);
+    write_safetensors(path, file);
+}
+
+void load_parameters(Module& module, const std::string& path) {
+    const TensorFile file = read_safetensors(path);
+    StateDict state;
+    for (const auto& [name, stored] : file.tensors) state[name] = file.tensor(name);
+    try {
+        module.load_state_dict(state);
+    } catch (const Error& e) {
+        fail(path, ": ", e.what());
+    }
+}
+
+}  // namespace slim

@@ -1,0 +1,21 @@
+// A module's parameters as a safetensors file, which PyTorch reads too:
+//
+//     save_parameters(model, "model.safetensors");
+//     model.load_state_dict(safetensors.torch.load_file("model.safetensors"))    # in Python
+#pragma once
+
+#include <string>
+
+#include "nn/module.h"
+
+namespace slim {
+
+// Every entry of the state dict, in the precision of this build. A quantised weight is not in it:
+// that is an error, as the file would not be the model.
+void save_parameters(Module& module, const std::string& path);
+
+// Strict: the file must hold exactly the names and shapes of the module's state dict. On an error
+// the module is unchanged. Numbers of another precision are converted.
+void load_parameters(Module& module, const std::string& path);
+
+}  // namespace slim
