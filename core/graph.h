@@ -1,0 +1,24 @@
+// The graph behind a tensor as a picture: text for Graphviz, to be drawn with
+//
+//     build/graph | dot -Tsvg > graph.svg
+//
+// Boxes are ops with the shape of their result, ellipses are the tensors that they start from. What
+// gets no gradient (frozen parameters, data) is grey and its edges are dashed: along the solid ones
+// backward() runs, against the arrows.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace slim {
+
+// Names for the tensors, such as Module::named_parameters() knows. An ellipse without a name is a
+// "parameter" if it wants a gradient and a "constant" if not; what ops computed from constants
+// alone left no node and is a constant too. Throws when a backward pass has used the graph up.
+std::string to_graphviz(const Tensor& y,
+                        const std::vector<std::pair<std::string, Tensor>>& names = {});
+
+}  // namespace slim
