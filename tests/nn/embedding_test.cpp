@@ -35,8 +35,10 @@ TEST_CASE("embedding: PyTorch's rows, table and gradient with every option, dens
         {"max_norm1", {.max_norm = 1.5, .norm_type = 1}},
         {"by_freq", {.scale_grad_by_freq = true}},
         {"all", {.padding_idx = 3, .max_norm = 1, .norm_type = 2, .scale_grad_by_freq = true}}};
-    for (auto [name, options] : runs)
+    for (const auto& run : runs)
         for (bool sparse : {false, true}) {
+            const std::string name = run.first;  // clang 14 cannot capture structured bindings
+            EmbeddingOptions options = run.second;
             INFO(name << (sparse ? ", sparse" : ""));
             options.sparse = sparse;
             Tensor E = torch["E"].set_requires_grad();
@@ -55,8 +57,10 @@ TEST_CASE("embedding: gradients, for ids that repeat, one id, none, and a table 
     Rng rng(1);
     const std::pair<Shape, Ids> cases[] = {{{7, 3}, kIds},      {{5, 1}, {1, 1}}, {{1, 5}, {0}},
                                            {{1, 1}, {0, 0, 0}}, {{3, 2}, {}},     {{2, 0}, {1}}};
-    for (const auto& [shape, ids] : cases)
+    for (const auto& one : cases)
         for (bool sparse : {false, true}) {
+            const Shape& shape = one.first;
+            const Ids& ids = one.second;
             INFO(to_text(shape) << (sparse ? " sparse" : ""));
             check_op(
                 [&](const std::vector<Tensor>& in) {
@@ -411,7 +415,9 @@ TEST_CASE("Embedding adapters: one token, one dimension, a rank above both, an e
     Rng rng(12);
     const std::pair<Shape, Ids> cases[] = {
         {{1, 5, 3}, {0, 0}}, {{5, 1, 2}, {3, 1}}, {{2, 3, 7}, {1}}, {{3, 2, 2}, {}}};
-    for (const auto& [s, ids] : cases) {
+    for (const auto& one : cases) {
+        const Shape& s = one.first;
+        const Ids& ids = one.second;
         INFO("num, dim, rank: " << to_text(s));
         const AdapterOptions options{.rank = s[2], .alpha = 5};
         EmbeddingWithLoRA lora(frozen_table(rng, {}, {s[0], s[1]}), options, rng);

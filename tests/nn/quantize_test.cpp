@@ -316,9 +316,9 @@ static void check_as_around_restored(AdapterOptions options, Shape s) {
         const Results got = forward_backward(around_quantized, x, dy);
         const Results want = forward_backward(around_restored, x, dy);
         CHECK(got.size() == want.size());
-        for (const auto& [name, value] : want) {
-            INFO(name);
-            check_matches(got.at(name), value, kDouble ? 1e-12 : 1e-4);
+        for (const auto& one : want) {
+            INFO(one.first);
+            check_matches(got.at(one.first), one.second, kDouble ? 1e-12 : 1e-4);
         }
         CHECK(same_bits(around_quantized.merged_weight(), around_restored.merged_weight()));
         around_quantized.eval();
