@@ -16,9 +16,10 @@ FLAGS += $(if $(findstring clang,$(CXX)),,-Wno-maybe-uninitialized -Wno-restrict
 FLAGS += $(if $(DEBUG),-O0 -g3,-O3 -fno-math-errno -fno-trapping-math)
 FLAGS += $(if $(PORTABLE),,-march=native)
 FLAGS += $(if $(filter double,$(REAL)),-DSLIM_REAL_DOUBLE)
-FLAGS += $(if $(SAN),-fsanitize=address -fsanitize=undefined -fno-sanitize-recover=all)
+FLAGS += $(if $(SAN),-O1 -fsanitize=address -fsanitize=undefined -fno-sanitize-recover=all)
+$(BUILD)/obj/tests/%.o: FLAGS += -O1  # the tests' own code is short; compiling it is not
 
-PROGRAMS = $(BUILD)/mnist $(BUILD)/adapter $(BUILD)/graph
+PROGRAMS = $(BUILD)/bench $(BUILD)/mnist $(BUILD)/adapter $(BUILD)/graph
 LIBRARY  = $(BUILD)/libslimgrad.a
 SOURCES  = $(wildcard core/*.cpp data/*.cpp nn/*.cpp optim/*.cpp)
 TESTS    = $(wildcard tests/*.cpp tests/core/*.cpp tests/data/*.cpp tests/nn/*.cpp \
@@ -62,13 +63,17 @@ run: data  ## the main job: pretrain on MNIST, compare full fine-tuning, LoRA an
 
 test:  ## the tests, in float and in double precision
 	@sh data/fetch_mnist.sh data/mnist || echo "without MNIST, the end-to-end test is left out"
-	@$(MAKE) -j$(JOBS) $(BUILD)/tests
+	@$(MAKE) -j$(JOBS) all test-binary
 	@$(MAKE) -j$(JOBS) REAL=double test-binary
 	@sh tests/run.sh "$(BUILD)/tests" "$$($(MAKE) REAL=double print-test-binary)"
 
 test-binary: $(BUILD)/tests
 print-test-binary:
 	@echo $(BUILD)/tests
+
+bench:  ## how fast it is, as ratios to what could not be cheaper
+	@$(MAKE) -j$(JOBS) $(BUILD)/bench
+	@$(BUILD)/bench $(ARGS)
 
 lines:  ## code lines per folder, comments and blank lines not counted
 	@for folder in core data nn optim apps tests; do \
@@ -108,6 +113,14 @@ in-gdb: $(filter $(BUILD)/lessons/$(LESSON)_%,$(LESSONS))
 	  -ex "break $$(sed -n 's/.*stops in \(.*\))/\1/p' apps/lessons/$(<F).cpp)" -ex run $<
 .PHONY: lessons in-gdb
 
+fuzz-%:  # a million damaged files for a reader: fuzz-idx, fuzz-safetensors, fuzz-config
+	@mkdir -p build/fuzz/corpus-$*
+	clang++ -std=c++20 -g -O1 -I. -fsanitize=fuzzer,address,undefined tests/fuzz/$*_fuzz.cpp \
+	  data/file.cpp data/idx.cpp data/json.cpp data/safetensors.cpp core/*.cpp -lopenblas \
+	  -o build/fuzz/$*
+	build/fuzz/$* -runs=$(or $(RUNS),1000000) -max_len=4096 build/fuzz/corpus-$* \
+	  tests/fuzz/seeds/$*
+
 format:  ## clang-format over all sources
 	clang-format -i $$(git ls-files '*.h' '*.cpp')
 
@@ -119,7 +132,7 @@ help:  ## this list
 	@echo "  switches: DEBUG=1 (-O0)  SAN=1 (address and undefined behaviour)  REAL=double"
 	@echo "            PORTABLE=1 (without -march=native)  CXX=clang++  ARGS='--epochs 3' (for run)"
 
-.PHONY: all deps data run test test-binary print-test-binary lines check-includes format clean help
+.PHONY: all deps data run test bench test-binary print-test-binary lines check-includes format clean help
 ifneq ($(filter deps,$(MAKECMDGOALS)),)
 .NOTPARALLEL:  # first the packages, then what needs them
 endif
