@@ -69,7 +69,8 @@ struct Settings {
             config["target"] = target;
             config["quantize"] = quantize;
             config["axis"] = o.axis == Axis::kOut ? "out" : "in";
-            config["norm_gradient"] = o.norm_gradient == NormGradient::kExact ? "exact" : "detached";
+            config["norm_gradient"] =
+                o.norm_gradient == NormGradient::kExact ? "exact" : "detached";
         }
         return Json(config).dump(-1);
     }
@@ -254,8 +255,8 @@ std::string describe(const Settings& s) {
     return "A perceptron 784-128-256-10 is pretrained on MNIST; copies of it are then trained " +
            to_text(s.epochs) + " epochs further. Batches of " + to_text(s.batch) +
            (s.shuffle ? ", shuffled" : ", in the order of the file") +
-           "; Adam with learning rate " + to_text(s.lr) + "; adapters of rank " + to_text(o.rank) + " with scaling " +
-           to_text(o.scaling_factor()) + ", DoRA with a magnitude per " +
+           "; Adam with learning rate " + to_text(s.lr) + "; adapters of rank " + to_text(o.rank) +
+           " with scaling " + to_text(o.scaling_factor()) + ", DoRA with a magnitude per " +
            (o.axis == Axis::kOut ? "output" : "input") + "; seed " + to_text(s.seed) + ".";
 }
 
@@ -279,7 +280,8 @@ int mnist(int argc, char** argv) {
     Settings s;
     Options options("Pretrains an MLP on MNIST, then compares full fine-tuning, LoRA and DoRA.");
     options.add("data", s.data, "folder with the four MNIST files", "DIR");
-    options.add_choice("method", s.method, "what to train after the base", "base|full|lora|dora|all");
+    options.add_choice("method", s.method, "what to train after the base",
+                       "base|full|lora|dora|all");
     options.add_choice("preset", s.preset, "conventions of scaling, init, axis", "tutorial|peft");
     options.add("rank", s.rank, "rank of the adapters", 1, 784);
     options.add("alpha", s.alpha, "alpha of the adapters' scaling", -1e6, 1e6);

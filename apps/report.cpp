@@ -376,7 +376,7 @@ std::string confusion_matrix(const Row& row) {
             const int x = left + j * cell, y = top + i * cell;
             const double strength =
                 i == j ? 0.35 * double(count) / double(most_hits)
-                       : 0.75 * double(count) / double(most_misses);
+                       : 0.65 * double(count) / double(most_misses);
             svg += format("<rect class=\"cell %s\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" "
                           "fill-opacity=\"%.2f\"/>",
                           i == j ? "hit" : "miss", x, y, cell, cell, strength);
@@ -399,8 +399,8 @@ std::string confusion(const std::vector<Row>& rows) {
     if (figures.empty()) return "";
     return "<section id=\"confusion\">\n<h2>What is taken for what</h2>\n"
            "<p>Numbers of test images: the diagonal is right, everything beside it is an error, "
-           "the more frequent the stronger its colour; look for pairs that stay confused (4 and 9, 3 "
-           "and 5) whatever the method.</p>\n<div class=\"two\">\n" + figures +
+           "the more frequent the stronger its colour; look for pairs that stay confused (4 and 9, "
+           "3 and 5) whatever the method.</p>\n<div class=\"two\">\n" + figures +
            "</div>\n</section>\n";
 }
 
@@ -422,8 +422,8 @@ std::string mistakes(const std::vector<Row>& rows) {
     if (html.empty()) return "";
     return "<section id=\"mistakes\">\n<h2>The worst mistakes</h2>\n"
            "<p>The test images to which each model gave the least probability of being what they "
-           "are, with the probability of what it saw instead: some would fool a person, and the "
-           "same ones fool every method.</p>\n" + html + "</section>\n";
+           "are, with the probability of what it saw instead: some would fool a person, and many "
+           "fool every method.</p>\n" + html + "</section>\n";
 }
 
 // Row j of a weight as an image, with blue at -limit and orange at +limit.
@@ -599,9 +599,9 @@ g, svg.key { fill: var(--color); }
 .grid, .same { stroke: var(--line); }
 .same { stroke: var(--soft); stroke-dasharray: 5 4; }
 .dots { fill-opacity: 0.55; }
-.cell { stroke: var(--line); } .hit { fill: var(--full); } .miss { fill: var(--lora); }
+.cell { stroke: var(--line); } .hit { fill: var(--full); } .miss { fill: #d55e00; }
 svg text.count { font-size: 10px; }
-img { display: block; width: 100%; image-rendering: pixelated; }
+img { display: block; width: 100%; image-rendering: pixelated; outline: 1px solid var(--line); }
 .digits { display: grid; gap: 0.5rem;
   grid-template-columns: repeat(auto-fill, minmax(4.7rem, 1fr)); }
 .units { display: grid; gap: 1rem 1.5rem; grid-template-columns: repeat(2, minmax(0, 1fr)); }
