@@ -28,7 +28,7 @@ namespace {
 
 using Work = std::function<void()>;
 
-// ---- timing --------------------------------------------------------------------------------------
+// ---- timing -------------------------------------------------------------------------------------
 
 double seconds_of(const Work& work, int64_t times) {
     const auto start = std::chrono::steady_clock::now();
@@ -64,7 +64,7 @@ Ratio compare(const Work& a, const Work& b, int64_t pairs) {
             1e6 * median(b_seconds)};
 }
 
-// ---- the things that are timed -------------------------------------------------------------------
+// ---- the things that are timed ------------------------------------------------------------------
 
 // One call of gemm on buffers of its own.
 Work product(Transpose ta, Transpose tb, int64_t m, int64_t n, int64_t k) {
@@ -236,7 +236,7 @@ Work adam_floor(int64_t size) {
     };
 }
 
-// ---- the table -----------------------------------------------------------------------------------
+// ---- the table ----------------------------------------------------------------------------------
 
 struct Case {
     std::string group, a, b;

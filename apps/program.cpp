@@ -19,7 +19,7 @@
 
 namespace slim {
 
-// ---- options -------------------------------------------------------------------------------------
+// ---- options ------------------------------------------------------------------------------------
 
 void Options::add(const char* name, bool& value, const char* help) {
     options_.push_back({name, "", help, &value});
@@ -46,7 +46,8 @@ void Options::set(const Option& option, const std::string& text) const {
     if (bool* const* flag = std::get_if<bool*>(&option.value)) {
         **flag = true;
     } else if (std::string* const* word = std::get_if<std::string*>(&option.value)) {
-        const bool known = ("|" + option.argument + "|").find("|" + text + "|") != std::string::npos;
+        const bool known =
+            ("|" + option.argument + "|").find("|" + text + "|") != std::string::npos;
         check(!option.is_choice || (known && text.find('|') == std::string::npos), "--",
               option.name, ": got \"", text, "\"; it must be one of ", option.argument);
         **word = text;
@@ -101,7 +102,7 @@ std::vector<std::string> Options::parse(int argc, char** argv) const {
     return {argv + optind, argv + argc};
 }
 
-// ---- start-up ------------------------------------------------------------------------------------
+// ---- start-up -----------------------------------------------------------------------------------
 
 // Numbers below 1e-38 ("denormals") take the processor a hundred times as long as others, and
 // Adam's averages of gradients that are always zero shrink to that size. Flush them to zero.

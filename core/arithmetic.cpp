@@ -10,7 +10,7 @@ static void check_same_shape(const char* op, const Tensor& a, const Tensor& b) {
           "add_col or mul_col");
 }
 
-// ---- add -----------------------------------------------------------------------------------------
+// ---- add ----------------------------------------------------------------------------------------
 // y = a + b        da = dy, db = dy
 
 struct AddNode : Node {
@@ -34,7 +34,7 @@ Tensor add(const Tensor& a, const Tensor& b) {
     return record(y, std::make_shared<AddNode>(a, b));
 }
 
-// ---- sub -----------------------------------------------------------------------------------------
+// ---- sub ----------------------------------------------------------------------------------------
 // y = a - b        da = dy, db = -dy
 
 struct SubNode : Node {
@@ -61,7 +61,7 @@ Tensor sub(const Tensor& a, const Tensor& b) {
     return record(y, std::make_shared<SubNode>(a, b));
 }
 
-// ---- mul -----------------------------------------------------------------------------------------
+// ---- mul ----------------------------------------------------------------------------------------
 // y = a b          da = dy b, db = dy a
 
 struct MulNode : Node {
@@ -88,7 +88,7 @@ Tensor mul(const Tensor& a, const Tensor& b) {
     return record(y, std::make_shared<MulNode>(a, b));
 }
 
-// ---- div -----------------------------------------------------------------------------------------
+// ---- div ----------------------------------------------------------------------------------------
 // y = a / b        da = dy / b, db = -dy a / b^2
 
 struct DivNode : Node {
@@ -115,7 +115,7 @@ Tensor div(const Tensor& a, const Tensor& b) {
     return record(y, std::make_shared<DivNode>(a, b));
 }
 
-// ---- scale ---------------------------------------------------------------------------------------
+// ---- scale --------------------------------------------------------------------------------------
 // y = factor x     dx = factor dy
 
 struct ScaleNode : Node {
@@ -136,7 +136,7 @@ Tensor scale(const Tensor& x, double factor) {
     return record(y, std::make_shared<ScaleNode>(x, real(factor)));
 }
 
-// ---- add_scalar ----------------------------------------------------------------------------------
+// ---- add_scalar ---------------------------------------------------------------------------------
 // y = x + term     dx = dy
 
 struct AddScalarNode : Node {

@@ -11,7 +11,7 @@ static void check_broadcast(const char* op, const Tensor& x, const Tensor& v, in
           axis == 1 ? " columns" : " rows", ", but the vector has shape ", v.shape());
 }
 
-// ---- add_row -------------------------------------------------------------------------------------
+// ---- add_row ------------------------------------------------------------------------------------
 // y_ij = x_ij + v_j        dx = dy, dv_j = sum_i dy_ij
 
 struct AddRowNode : Node {
@@ -42,7 +42,7 @@ Tensor add_row(const Tensor& x, const Tensor& v) {
     return record(y, std::make_shared<AddRowNode>(x, v));
 }
 
-// ---- mul_row -------------------------------------------------------------------------------------
+// ---- mul_row ------------------------------------------------------------------------------------
 // y_ij = x_ij v_j          dx_ij = dy_ij v_j, dv_j = sum_i dy_ij x_ij
 
 struct MulRowNode : Node {
@@ -74,7 +74,7 @@ Tensor mul_row(const Tensor& x, const Tensor& v) {
     return record(y, std::make_shared<MulRowNode>(x, v));
 }
 
-// ---- add_col -------------------------------------------------------------------------------------
+// ---- add_col ------------------------------------------------------------------------------------
 // y_ij = x_ij + v_i        dx = dy, dv_i = sum_j dy_ij
 
 struct AddColNode : Node {
@@ -105,7 +105,7 @@ Tensor add_col(const Tensor& x, const Tensor& v) {
     return record(y, std::make_shared<AddColNode>(x, v));
 }
 
-// ---- mul_col -------------------------------------------------------------------------------------
+// ---- mul_col ------------------------------------------------------------------------------------
 // y_ij = x_ij v_i          dx_ij = dy_ij v_i, dv_i = sum_j dy_ij x_ij
 
 struct MulColNode : Node {

@@ -15,7 +15,8 @@ enum Transpose { kNormal, kTransposed };
 void gemm(Transpose trans_a, Transpose trans_b, int64_t m, int64_t n, int64_t k, real alpha,
           const real* a, const real* b, real beta, real* c);
 
-// The same for matrices that are part of wider ones: the numbers from one row to the next are given.
+// The same for matrices that are part of wider ones: the numbers from one row to the next are
+// given.
 void gemm(Transpose trans_a, Transpose trans_b, int64_t m, int64_t n, int64_t k, real alpha,
           const real* a, int64_t row_a, const real* b, int64_t row_b, real beta, real* c,
           int64_t row_c);

@@ -13,7 +13,8 @@ namespace slim {
 struct GradcheckOptions {
     double eps = sizeof(real) == 8 ? 1e-6 : 1e-2;
     double absolute = sizeof(real) == 8 ? 1e-5 : 5e-3;  // |analytic - numeric| <= absolute
-    double relative = sizeof(real) == 8 ? 1e-3 : 2e-2;  //                        + relative |numeric|
+    double relative =
+        sizeof(real) == 8 ? 1e-3 : 2e-2;  //                        + relative |numeric|
     uint64_t seed = 1;
 };
 
@@ -26,6 +27,7 @@ using TensorFunction = std::function<Tensor(const std::vector<Tensor>&)>;
 // no gradient get none. Throws an Error that names the input, the element and both numbers. Returns
 // the largest difference seen.
 // (PyTorch: torch.autograd.gradcheck)
-double gradcheck(const TensorFunction& f, std::vector<Tensor> inputs, GradcheckOptions options = {});
+double gradcheck(const TensorFunction& f, std::vector<Tensor> inputs,
+                 GradcheckOptions options = {});
 
 }  // namespace slim

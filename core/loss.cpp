@@ -30,7 +30,7 @@ struct LogSumExp {
     real subtracted_from(real x) const { return (x - largest) - log_rest; }
 };
 
-// ---- softmax -------------------------------------------------------------------------------------
+// ---- softmax ------------------------------------------------------------------------------------
 // y_j = e^x_j / sum_k e^x_k                     for each row
 // dx_j = y_j (dy_j - sum_k dy_k y_k)
 
@@ -62,7 +62,7 @@ Tensor softmax(const Tensor& x) {
     return record(y, std::make_shared<SoftmaxNode>(x));
 }
 
-// ---- log_softmax ---------------------------------------------------------------------------------
+// ---- log_softmax --------------------------------------------------------------------------------
 // y_j = x_j - log sum_k e^x_k                   for each row
 // dx_j = dy_j - e^y_j sum_k dy_k
 
@@ -92,7 +92,7 @@ Tensor log_softmax(const Tensor& x) {
     return record(y, std::make_shared<LogSoftmaxNode>(x));
 }
 
-// ---- cross_entropy -------------------------------------------------------------------------------
+// ---- cross_entropy ------------------------------------------------------------------------------
 // loss = mean_i (log sum_j e^x_ij - x_i,label_i)
 // dx_ij = dloss / batch (softmax(x)_ij - [j == label_i])
 //
@@ -135,7 +135,7 @@ Tensor cross_entropy(const Tensor& logits, std::span<const int> labels) {
                   std::make_shared<CrossEntropyNode>(logits, softmax, labels));
 }
 
-// ---- mse_loss ------------------------------------------------------------------------------------
+// ---- mse_loss -----------------------------------------------------------------------------------
 
 Tensor mse_loss(const Tensor& prediction, const Tensor& target) {
     check(prediction.shape() == target.shape() && prediction.size() > 0,
@@ -145,7 +145,7 @@ Tensor mse_loss(const Tensor& prediction, const Tensor& target) {
     return mean(difference * difference);
 }
 
-// ---- argmax_rows ---------------------------------------------------------------------------------
+// ---- argmax_rows --------------------------------------------------------------------------------
 
 std::vector<int> argmax_rows(const Tensor& x) {
     check(x.dim() == 2 && (x.size(1) > 0 || x.size(0) == 0), "argmax_rows: a tensor of shape ",

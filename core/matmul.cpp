@@ -16,7 +16,7 @@ static void check_matmul(const char* op, const Tensor& a, int64_t axis_a, const 
           "matmul_tn a^T b");
 }
 
-// ---- matmul --------------------------------------------------------------------------------------
+// ---- matmul -------------------------------------------------------------------------------------
 // y = a b        [m, k] [k, n] -> [m, n]
 // da = dy b^T    [m, n] [k, n]^T -> [m, k]
 // db = a^T dy    [m, k]^T [m, n] -> [k, n]
@@ -39,7 +39,7 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
     return record(y, std::make_shared<MatmulNode>(a, b));
 }
 
-// ---- matmul_nt -----------------------------------------------------------------------------------
+// ---- matmul_nt ----------------------------------------------------------------------------------
 // y = a b^T      [m, k] [n, k]^T -> [m, n]
 // da = dy b      [m, n] [n, k] -> [m, k]
 // db = dy^T a    [m, n]^T [m, k] -> [n, k]
@@ -62,7 +62,7 @@ Tensor matmul_nt(const Tensor& a, const Tensor& b) {
     return record(y, std::make_shared<MatmulNtNode>(a, b));
 }
 
-// ---- matmul_tn -----------------------------------------------------------------------------------
+// ---- matmul_tn ----------------------------------------------------------------------------------
 // y = a^T b      [k, m]^T [k, n] -> [m, n]
 // da = b dy^T    [k, n] [m, n]^T -> [k, m]
 // db = a dy      [k, m] [m, n] -> [k, n]
@@ -85,14 +85,14 @@ Tensor matmul_tn(const Tensor& a, const Tensor& b) {
     return record(y, std::make_shared<MatmulTnNode>(a, b));
 }
 
-// ---- linear --------------------------------------------------------------------------------------
+// ---- linear -------------------------------------------------------------------------------------
 // y = x W^T + b        [batch, in] [out, in]^T + [out] -> [batch, out]
 // dx = dy W            [batch, out] [out, in] -> [batch, in]
 // dW = dy^T x          [batch, out]^T [batch, in] -> [out, in]
 // db = sum of dy's rows
 //
-// The bias is added to the finished product, while that is still in the cache. (Laying the bias into
-// y first and letting gemm add to it saves nothing, and rounds otherwise than add_row would.)
+// The bias is added to the finished product, while that is still in the cache. (Laying the bias
+// into y first and letting gemm add to it saves nothing, and rounds otherwise than add_row would.)
 
 struct LinearNode : Node {
     LinearNode(const Tensor& x, const Tensor& weight, const Tensor& bias)
@@ -113,8 +113,8 @@ struct LinearNode : Node {
 };
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-    check(x.dim() == 2 && weight.dim() == 2 && x.size(1) == weight.size(1), "linear: input of shape ",
-          x.shape(), " and weight of shape ", weight.shape(),
+    check(x.dim() == 2 && weight.dim() == 2 && x.size(1) == weight.size(1),
+          "linear: input of shape ", x.shape(), " and weight of shape ", weight.shape(),
           "; the input must be (batch, in), the weight (out, in), with the same in");
     const int64_t batch = x.size(0), out = weight.size(0), in = x.size(1);
     check(!bias.defined() || bias.shape() == Shape{out}, "linear: bias of shape ",

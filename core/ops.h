@@ -15,7 +15,7 @@ namespace slim {
 
 class Rng;
 
-// ---- arithmetic.cpp: element by element, equal shapes --------------------------------------------
+// ---- arithmetic.cpp: element by element, equal shapes -------------------------------------------
 
 Tensor add(const Tensor& a, const Tensor& b);
 Tensor sub(const Tensor& a, const Tensor& b);
@@ -31,12 +31,12 @@ inline Tensor operator/(const Tensor& a, const Tensor& b) { return div(a, b); }
 inline Tensor operator*(double factor, const Tensor& x) { return scale(x, factor); }
 inline Tensor operator-(const Tensor& x) { return scale(x, -1); }
 
-// ---- shape.cpp -----------------------------------------------------------------------------------
+// ---- shape.cpp ----------------------------------------------------------------------------------
 
 Tensor reshape(const Tensor& x, const Shape& shape);  // shares x's numbers; one -1 is worked out
 Tensor clone(const Tensor& x);                        // a copy with its own numbers
 
-// ---- activations.cpp: element by element ---------------------------------------------------------
+// ---- activations.cpp: element by element --------------------------------------------------------
 
 Tensor relu(const Tensor& x);
 Tensor tanh(const Tensor& x);
@@ -49,14 +49,14 @@ Tensor sqrt(const Tensor& x);
 // the expected value stays (inverted dropout). Does not draw from rng when p is 0.
 Tensor dropout(const Tensor& x, double p, Rng& rng);  // 0 <= p <= 1
 
-// ---- broadcast.cpp: a vector over a matrix x [rows, cols] ----------------------------------------
+// ---- broadcast.cpp: a vector over a matrix x [rows, cols] ---------------------------------------
 
 Tensor add_row(const Tensor& x, const Tensor& v);  // v [cols]: y_ij = x_ij + v_j
 Tensor mul_row(const Tensor& x, const Tensor& v);  // v [cols]: y_ij = x_ij * v_j
 Tensor add_col(const Tensor& x, const Tensor& v);  // v [rows]: y_ij = x_ij + v_i
 Tensor mul_col(const Tensor& x, const Tensor& v);  // v [rows]: y_ij = x_ij * v_i
 
-// ---- reduce.cpp: over everything, or over one axis, which disappears -----------------------------
+// ---- reduce.cpp: over everything, or over one axis, which disappears ----------------------------
 
 Tensor sum(const Tensor& x);  // shape ()
 Tensor sum(const Tensor& x, int64_t axis);
@@ -65,7 +65,7 @@ Tensor mean(const Tensor& x, int64_t axis);
 Tensor norm(const Tensor& x, int64_t axis);  // Euclidean; its gradient at a zero vector is 0
 std::vector<double> squared_norms(const Tensor& x, int64_t axis);  // not differentiable
 
-// ---- matmul.cpp ----------------------------------------------------------------------------------
+// ---- matmul.cpp ---------------------------------------------------------------------------------
 
 Tensor matmul(const Tensor& a, const Tensor& b);     // a [m, k], b [k, n]: a b
 Tensor matmul_nt(const Tensor& a, const Tensor& b);  // a [m, k], b [n, k]: a b^T
@@ -75,13 +75,14 @@ Tensor matmul_tn(const Tensor& a, const Tensor& b);  // a [k, m], b [k, n]: a^T 
 // (torch.nn.functional.linear; equal to add_row(matmul_nt(x, weight), bias))
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 
-// ---- loss.cpp ------------------------------------------------------------------------------------
+// ---- loss.cpp -----------------------------------------------------------------------------------
 
 Tensor softmax(const Tensor& x);      // over the last axis
 Tensor log_softmax(const Tensor& x);  // over the last axis
 
-// logits [batch, classes], one label 0 .. classes-1 per row: the mean of -log softmax(logits)[label]
-// over the batch. Fused: equal to minus the mean of the chosen entries of log_softmax.
+// logits [batch, classes], one label 0 .. classes-1 per row: the mean of -log
+// softmax(logits)[label] over the batch. Fused: equal to minus the mean of the chosen entries of
+// log_softmax.
 Tensor cross_entropy(const Tensor& logits, std::span<const int> labels);
 
 Tensor mse_loss(const Tensor& prediction, const Tensor& target);  // mean of squared differences

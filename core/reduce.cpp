@@ -30,7 +30,7 @@ struct AxisSplit {
 
 }  // namespace
 
-// ---- sum -----------------------------------------------------------------------------------------
+// ---- sum ----------------------------------------------------------------------------------------
 // y = sum_i x_i            dx_i = dy
 
 struct SumNode : Node {
@@ -51,7 +51,7 @@ Tensor sum(const Tensor& x) {
 
 Tensor mean(const Tensor& x) { return scale(sum(x), 1 / double(x.size())); }
 
-// ---- sum along an axis ---------------------------------------------------------------------------
+// ---- sum along an axis --------------------------------------------------------------------------
 // y_oi = sum_k x_oki       dx_oki = dy_oi
 
 struct SumAxisNode : Node {
@@ -84,7 +84,7 @@ Tensor mean(const Tensor& x, int64_t axis) {
     return scale(sum(x, axis), 1 / double(s.n));
 }
 
-// ---- norm along an axis --------------------------------------------------------------------------
+// ---- norm along an axis -------------------------------------------------------------------------
 // y_oi = sqrt(sum_k x_oki^2)
 // dx_oki = dy_oi x_oki / y_oi      (0 where y_oi is 0, the choice of PyTorch)
 

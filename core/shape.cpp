@@ -16,7 +16,7 @@ struct PassThroughNode : Node {
     }
 };
 
-// ---- reshape -------------------------------------------------------------------------------------
+// ---- reshape ------------------------------------------------------------------------------------
 // The same numbers in the same order, hence the same storage; the gradients are kept apart.
 
 Tensor reshape(const Tensor& x, const Shape& shape) {
@@ -38,7 +38,7 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
     return record(y, std::make_shared<PassThroughNode>("reshape", x));
 }
 
-// ---- clone ---------------------------------------------------------------------------------------
+// ---- clone --------------------------------------------------------------------------------------
 
 Tensor clone(const Tensor& x) {
     Tensor y(x.shape());

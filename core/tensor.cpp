@@ -14,7 +14,8 @@ int64_t checked_size(const Shape& shape) {
     const int64_t limit = INT64_MAX / int64_t(sizeof(double));
     int64_t size = 1;
     for (int64_t n : shape)
-        check(n >= 0, "tensor: the shape ", shape, " has a negative dimension; sizes are 0 or more");
+        check(n >= 0, "tensor: the shape ", shape,
+              " has a negative dimension; sizes are 0 or more");
     for (int64_t n : shape) {
         check(n == 0 || size <= limit / n, "tensor: the shape ", shape,
               " has more elements than memory can address");
@@ -23,7 +24,7 @@ int64_t checked_size(const Shape& shape) {
     return size;
 }
 
-// ---- the handle ----------------------------------------------------------------------------------
+// ---- the handle ---------------------------------------------------------------------------------
 
 Tensor::Tensor(Shape shape) {
     int64_t size = checked_size(shape);
@@ -70,7 +71,7 @@ real Tensor::at(std::initializer_list<int64_t> index) const {
 
 std::vector<real> Tensor::to_vector() const { return {data(), data() + size()}; }
 
-// ---- gradients -----------------------------------------------------------------------------------
+// ---- gradients ----------------------------------------------------------------------------------
 
 bool Tensor::is_leaf() const { return !get().node && !impl->graph_used; }
 
@@ -123,7 +124,7 @@ real* Tensor::mutable_grad() {
     return slot.data;
 }
 
-// ---- gradients of some rows ----------------------------------------------------------------------
+// ---- gradients of some rows ---------------------------------------------------------------------
 
 void Tensor::add_grad_rows(std::span<const int64_t> rows, const real* values) {
     check_takes_grad();
@@ -200,7 +201,7 @@ TensorImpl::~TensorImpl() {
     }
 }
 
-// ---- factories -----------------------------------------------------------------------------------
+// ---- factories ----------------------------------------------------------------------------------
 
 Tensor full(const Shape& shape, double value) {
     Tensor x(shape);

@@ -103,7 +103,7 @@ private:
     [[noreturn]] static void fail_undefined();
 };
 
-// ---- factories: torch.zeros and its siblings -----------------------------------------------------
+// ---- factories: torch.zeros and its siblings ----------------------------------------------------
 
 Tensor zeros(const Shape& shape);
 Tensor ones(const Shape& shape);
@@ -115,7 +115,7 @@ Tensor scalar(double value);                                         // shape ()
 Tensor uniform(const Shape& shape, double low, double high, Rng& rng);
 Tensor normal(const Shape& shape, double mean, double std_dev, Rng& rng);
 
-// ---- helpers -------------------------------------------------------------------------------------
+// ---- helpers ------------------------------------------------------------------------------------
 
 // The product of the dimensions; throws when one is negative or the product does not fit.
 int64_t checked_size(const Shape& shape);

@@ -12,7 +12,7 @@ namespace slim {
 
 namespace {
 
-// ---- choosing by name ----------------------------------------------------------------------------
+// ---- choosing by name ---------------------------------------------------------------------------
 
 bool names_module(const std::string& entry, const std::string& name) {
     if (name == entry) return true;
@@ -92,7 +92,7 @@ std::vector<NamedModule> select(Module& model, const AdapterConfig& config) {
     return selected;
 }
 
-// ---- attaching -----------------------------------------------------------------------------------
+// ---- attaching ----------------------------------------------------------------------------------
 
 template <class Value>
 Value option_for(const std::string& name, const std::map<std::string, Value>& pattern,
@@ -171,7 +171,7 @@ std::vector<AdaptedPlace> attach(Module& model, const AdapterConfig& config, Rng
     return places;
 }
 
-// ---- several adapters ----------------------------------------------------------------------------
+// ---- several adapters ---------------------------------------------------------------------------
 
 const Adapters::Adapter& Adapters::find(const std::string& name) const {
     const auto at = adapters_.find(name);
@@ -243,7 +243,7 @@ std::vector<std::string> Adapters::names() const {
     return list;
 }
 
-// ---- freezing and quantising ---------------------------------------------------------------------
+// ---- freezing and quantising --------------------------------------------------------------------
 
 void freeze_linear_layers(Module& model) {
     for (const NamedModule& m : model.named_modules())
@@ -260,7 +260,7 @@ void quantize_linear_layers(Module& model, Quantization kind) {
     }
 }
 
-// ---- reports -------------------------------------------------------------------------------------
+// ---- reports ------------------------------------------------------------------------------------
 
 ParameterCount count_parameters(Module& model) {
     ParameterCount count;

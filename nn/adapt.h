@@ -99,7 +99,7 @@ void freeze_linear_layers(Module& model);
 // Exchanges every Linear for one whose weight is quantised, and frozen. Do this before attaching.
 void quantize_linear_layers(Module& model, Quantization kind);
 
-// ---- reports -------------------------------------------------------------------------------------
+// ---- reports ------------------------------------------------------------------------------------
 
 struct ParameterCount {
     int64_t trainable = 0, all = 0;

@@ -1,5 +1,5 @@
-// What all adapters have in common: their options, and what the code that attaches, merges and saves
-// them needs to know. The adapters themselves are in lora.h, dora.h and embedding.h.
+// What all adapters have in common: their options, and what the code that attaches, merges and
+// saves them needs to know. The adapters themselves are in lora.h, dora.h and embedding.h.
 #pragma once
 
 #include "nn/dora_ops.h"  // Axis, NormGradient
@@ -9,7 +9,7 @@ namespace slim {
 
 enum class Scaling { kAlpha, kAlphaOverRank, kAlphaOverSqrtRank };
 enum class InitA {
-    kKaiming,   // uniform(-1/sqrt(in), 1/sqrt(in)): PEFT's default, kaiming_uniform with a = sqrt(5)
+    kKaiming,  // uniform(-1/sqrt(in), 1/sqrt(in)): PEFT's default, kaiming_uniform with a = sqrt(5)
     kGaussian,  // normal with standard deviation 1/rank: PEFT's "gaussian"
     kTutorial,  // normal with standard deviation 1/sqrt(rank): the "from scratch" tutorials
 };

@@ -1,8 +1,8 @@
 // DoRA, merged and factored. See dora.h.
 //
 // The merged form costs three matrices of W's size per step, and its backward needs the full
-// gradient of the weight, the very product that LoRA exists to avoid. None of that is necessary. All
-// that DoRA adds to LoRA is the vector c = m / n, because
+// gradient of the weight, the very product that LoRA exists to avoid. None of that is necessary.
+// All that DoRA adds to LoRA is the vector c = m / n, because
 //
 //     per output:  y = c . (x W^T + s x A^T B^T) + b        c scales the columns of y
 //     per input:   y = (c . x) W^T + s (c . x) A^T B^T + b  c scales the columns of x
@@ -15,7 +15,7 @@
 
 namespace slim {
 
-// ---- what both forms hold ------------------------------------------------------------------------
+// ---- what both forms hold -----------------------------------------------------------------------
 
 DoRABase::DoRABase(std::shared_ptr<Linear> linear, const AdapterOptions& options, Rng& seed)
     : LinearAdapter(linear, options, seed) {
@@ -48,7 +48,7 @@ Tensor LinearWithDoRAMerged::forward(const Tensor& x) {
     return slim::linear(x, merged_weight(), linear->bias);
 }
 
-// ---- LinearWithDoRA ------------------------------------------------------------------------------
+// ---- LinearWithDoRA -----------------------------------------------------------------------------
 
 // c, which in evaluation is the same from call to call.
 Tensor LinearWithDoRA::scale() {

@@ -26,12 +26,13 @@ Tensor initial_magnitude(const FrozenWeight& W, Axis axis) {
     for (int64_t j = 0; j < m.size(); j++)
         if (m.data()[j] == 0) zero += (zero.empty() ? "" : ", ") + to_text(j);
     if (!zero.empty())
-        std::fprintf(stderr, "DoRA: %s %s of a weight are zero and have no direction; c = 1 there\n",
+        std::fprintf(stderr,
+                     "DoRA: %s %s of a weight are zero and have no direction; c = 1 there\n",
                      axis == Axis::kOut ? "rows" : "columns", zero.c_str());
     return m;
 }
 
-// ---- magnitude_over_norm -------------------------------------------------------------------------
+// ---- magnitude_over_norm ------------------------------------------------------------------------
 // c = m / n        dm = dc / n, dn = -dc m / n^2        where n == 0: c = 1, dm = dn = 0
 
 struct MagnitudeOverNormNode : Node {
@@ -61,7 +62,7 @@ Tensor magnitude_over_norm(const Tensor& m, const Tensor& n) {
     return record(c, std::make_shared<MagnitudeOverNormNode>(m, n));
 }
 
-// ---- what dora_scale and dora_linear share -------------------------------------------------------
+// ---- what dora_scale and dora_linear share ------------------------------------------------------
 // Write the low-rank product as coefficients times directions: row j of s B A is s sum_k B_jk A_k,
 // column j of it is s sum_k A_kj B_k. With the coefficients as K [rank, count] (B^T or A):
 //
@@ -212,7 +213,7 @@ void check_dora(const char* op, const FrozenWeight& W, const std::vector<double>
 
 }  // namespace
 
-// ---- dora_scale ----------------------------------------------------------------------------------
+// ---- dora_scale ---------------------------------------------------------------------------------
 
 struct DoraScaleNode : Node {
     FrozenWeight W;
@@ -260,7 +261,7 @@ Tensor dora_scale(const FrozenWeight& W, const std::vector<double>& weight_norms
     return record(c, std::make_shared<DoraScaleNode>(W, A, B, m, scale));
 }
 
-// ---- dora_linear ---------------------------------------------------------------------------------
+// ---- dora_linear --------------------------------------------------------------------------------
 // The same as the composition
 //
 //     raw = x W^T + s h B^T      h = x A^T
@@ -376,7 +377,7 @@ Tensor dora_linear(const Tensor& x, const FrozenWeight& W, const std::vector<dou
     return record(y, node);
 }
 
-// ---- DoraScaleCache ------------------------------------------------------------------------------
+// ---- DoraScaleCache -----------------------------------------------------------------------------
 
 // A quantised weight cannot change, and has no version: 0 stands for it.
 static uint64_t version_of(const FrozenWeight& W) { return W.quantized ? 0 : W.dense.version(); }
@@ -389,8 +390,8 @@ const std::vector<double>& DoraScaleCache::weight_norms(const FrozenWeight& W, A
     return norms_;
 }
 
-// Versions are never given out twice, so equal versions of everything that c depends on mean that it
-// has not changed.
+// Versions are never given out twice, so equal versions of everything that c depends on mean that
+// it has not changed.
 Tensor DoraScaleCache::scale(bool reuse, const FrozenWeight& W, const Tensor& A, const Tensor& B,
                              const Tensor& m, double s, Axis axis, NormGradient gradient) {
     const std::vector<uint64_t> versions{version_of(W), A.version(), B.version(), m.version()};

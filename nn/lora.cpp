@@ -8,7 +8,7 @@
 
 namespace slim {
 
-// ---- the adapter's branch ------------------------------------------------------------------------
+// ---- the adapter's branch -----------------------------------------------------------------------
 
 static Tensor initial_A(int64_t rank, int64_t in, InitA init, Rng& seed) {
     const double bound = 1 / std::sqrt(double(in));
@@ -43,10 +43,11 @@ Tensor LoRALayer::forward(const Tensor& x) {
 }
 
 Tensor LoRALayer::project(const Tensor& x) const {
-    return scaling() * matmul_nt(matmul_nt(x, A), B);  // [batch, in] -> [batch, rank] -> [batch, out]
+    return scaling() *
+           matmul_nt(matmul_nt(x, A), B);  // [batch, in] -> [batch, rank] -> [batch, out]
 }
 
-// ---- around a Linear -----------------------------------------------------------------------------
+// ---- around a Linear ----------------------------------------------------------------------------
 
 LinearAdapter::LinearAdapter(std::shared_ptr<Linear> linear, const AdapterOptions& options,
                              Rng& seed)
@@ -69,7 +70,7 @@ Tensor LinearAdapter::base_weight() const {
     return linear->quantized ? linear->frozen().to_tensor() : linear->weight;
 }
 
-// ---- LinearWithLoRA ------------------------------------------------------------------------------
+// ---- LinearWithLoRA -----------------------------------------------------------------------------
 
 Tensor LinearWithLoRA::merged_weight() const { return base_weight() + lora.delta_weight(); }
 

@@ -132,7 +132,7 @@ void Module::set_requires_grad(bool on) {
     for (Tensor& p : parameters()) p.set_requires_grad(on);
 }
 
-// ---- printing ------------------------------------------------------------------------------------
+// ---- printing -----------------------------------------------------------------------------------
 
 static std::string print_module(Module& module, const std::string& indent) {
     std::string text = module.name() + "(" + module.extra();

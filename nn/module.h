@@ -6,9 +6,9 @@
 //
 //     struct Net : Module {
 //         ModulePtr hidden, output;
-//         std::vector<Member> members() override { return {{"hidden", hidden}, {"output", output}}; }
-//         std::string name() const override { return "Net"; }
-//         Tensor forward(const Tensor& x) override { return (*output)(relu((*hidden)(x))); }
+//         std::vector<Member> members() override { return {{"hidden", hidden}, {"output", output}};
+//         } std::string name() const override { return "Net"; } Tensor forward(const Tensor& x)
+//         override { return (*output)(relu((*hidden)(x))); }
 //     };
 #pragma once
 

@@ -111,7 +111,7 @@ void QuantizedMatrix::times(int64_t n, const real* g, real beta, real* x) const 
     }
 }
 
-// ---- quantized_linear ----------------------------------------------------------------------------
+// ---- quantized_linear ---------------------------------------------------------------------------
 // y = x W^T + bias        dx = dy W, dbias = sum of dy's rows
 
 struct QuantizedLinearNode : Node {

@@ -31,7 +31,8 @@ private:
 // PyTorch's default for it is weight_decay = 0.01; here the options say what they are.
 class AdamW : public Adam {
 public:
-    explicit AdamW(const std::vector<Tensor>& parameters, AdamOptions options = {.weight_decay = 0.01});
+    explicit AdamW(const std::vector<Tensor>& parameters,
+                   AdamOptions options = {.weight_decay = 0.01});
     explicit AdamW(const std::vector<ParameterGroup<AdamOptions>>& groups);
 };
 

@@ -1,7 +1,7 @@
 // Training checkpoints. See checkpoint.h.
 //
-// In the file: "model.<name>" for each parameter, "optimizer.<parameter>.<k>" for each tensor of the
-// optimiser's state, and integers for the rest. Doubles are kept as their bits.
+// In the file: "model.<name>" for each parameter, "optimizer.<parameter>.<k>" for each tensor of
+// the optimiser's state, and integers for the rest. Doubles are kept as their bits.
 #include "optim/checkpoint.h"
 
 #include <bit>  // bit_cast

@@ -87,8 +87,8 @@ void Optimizer::load_state(const std::map<std::string, Tensor>& state,
 }
 
 void check_option(const char* optimizer, const char* name, double value, double low, double high) {
-    check(std::isfinite(value) && value >= low && value <= high, optimizer, ": ", name, " = ", value,
-          "; it must be a number between ", low, " and ", high);
+    check(std::isfinite(value) && value >= low && value <= high, optimizer, ": ", name, " = ",
+          value, "; it must be a number between ", low, " and ", high);
 }
 
 }  // namespace slim

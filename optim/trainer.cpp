@@ -66,9 +66,10 @@ public:
         shown_ = finished ? 0 : seconds;
         const double speed = double(p.images) / seconds;
         const double left = double(options_.epochs - p.epoch) * double(images_) - double(p.images);
-        std::printf("%s%s epoch %2ld/%d  loss %.4f  accuracy %6.2f %%  %6.0f images/s  %2.0f s left%s",
-                    terminal_ ? "\r" : "", options_.label, long(p.epoch + 1), options_.epochs,
-                    mean_loss(p), 100 * accuracy(p), speed, left / speed, finished ? "  \n" : "  ");
+        std::printf(
+            "%s%s epoch %2ld/%d  loss %.4f  accuracy %6.2f %%  %6.0f images/s  %2.0f s left%s",
+            terminal_ ? "\r" : "", options_.label, long(p.epoch + 1), options_.epochs, mean_loss(p),
+            100 * accuracy(p), speed, left / speed, finished ? "  \n" : "  ");
         std::fflush(stdout);
     }
 
@@ -130,9 +131,9 @@ static void train_step(const TrainState& run, Batches& batches, int64_t images_l
 TrainReport train(Module& model, Optimizer& optimizer, const ImageSet& images, Rng& rng,
                   const TrainOptions& options) {
     check(options.epochs >= 0, "train: ", options.epochs, " epochs; the number must be 0 or more");
-    check(options.accumulate >= 1 && options.batch_size % options.accumulate == 0, "train: steps of ",
-          options.batch_size, " images in ", options.accumulate, " passes; the second must divide ",
-          "the first");
+    check(options.accumulate >= 1 && options.batch_size % options.accumulate == 0,
+          "train: steps of ", options.batch_size, " images in ", options.accumulate,
+          " passes; the second must divide ", "the first");
     TrainReport report;
     TrainProgress p;
     const TrainState run{model, optimizer, rng, p};

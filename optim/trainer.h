@@ -33,7 +33,8 @@ struct TrainOptions {
     int64_t accumulate = 1;   // forward passes per step: each takes batch_size / accumulate images
     bool shuffle = false;
     double clip_norm = 0;     // bound on the norm of the gradients; 0 is no bound
-    std::function<double(int64_t step)> schedule = {};  // factor on the learning rate, see schedule.h
+    std::function<double(int64_t step)> schedule =
+        {};  // factor on the learning rate, see schedule.h
 
     std::string checkpoint = {};  // file to write after each epoch, and on Ctrl-C; "" for none
     std::string resume = {};      // checkpoint to go on from; "" to start at the beginning
