@@ -21,7 +21,7 @@ FLAGS += $(if $(SAN),-O1 -fsanitize=address -fsanitize=undefined -fno-sanitize-r
 $(BUILD)/obj/tests/%.o: FLAGS += -O0 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
 $(BUILD)/obj/data/json.o $(BUILD)/obj/nn/adapt.o $(BUILD)/obj/apps/%.o: FLAGS += -O1
 
-PROGRAMS = $(BUILD)/bench $(BUILD)/mnist $(BUILD)/adapter $(BUILD)/graph
+PROGRAMS = $(BUILD)/bench $(BUILD)/mnist $(BUILD)/predict $(BUILD)/adapter $(BUILD)/graph
 LIBRARY  = $(BUILD)/libslimgrad.a
 SOURCES  = $(wildcard core/*.cpp data/*.cpp nn/*.cpp optim/*.cpp)
 TESTS    = $(wildcard tests/*.cpp tests/core/*.cpp tests/data/*.cpp tests/nn/*.cpp \

@@ -1,0 +1,237 @@
+// Reads handwritten digits from pictures: shows each one as the network sees it, and what the
+// network takes it for.
+//
+// run:  build/predict my_seven.png
+//       build/predict *.png --base out/base.safetensors --adapter out/lora
+//
+// Without --base, a network is trained in a few seconds and kept beside the program.
+#include <langinfo.h>  // nl_langinfo
+
+#include <algorithm>  // clamp, min, sort
+#include <clocale>
+#include <cmath>  // cos, floor, lround, sin
+#include <cstdio>
+#include <filesystem>
+#include <numbers>  // pi
+#include <numeric>  // iota
+
+#include "apps/program.h"
+#include "core/autograd.h"
+#include "core/ops.h"
+#include "core/random.h"
+#include "data/image.h"
+#include "data/mnist.h"
+#include "nn/peft.h"
+#include "nn/sequential.h"
+#include "nn/state_file.h"
+#include "optim/adam.h"
+#include "optim/schedule.h"
+#include "optim/trainer.h"
+
+using namespace slim;
+
+namespace {
+
+// ---- the network --------------------------------------------------------------------------------
+
+// The brightness at a place between the centres of four pixels. The edge of an image goes on beyond
+// it for ever; that of a digit is black.
+float between_pixels(const uint8_t* image, int rows, int cols, float y, float x) {
+    y = std::clamp(y, 0.0f, float(rows) - 1.01f);
+    x = std::clamp(x, 0.0f, float(cols) - 1.01f);
+    const int r = int(y), c = int(x);
+    const float down = y - float(r), right = x - float(c);
+    const uint8_t* p = image + r * cols + c;
+    const float upper = float(p[0]) + right * float(p[1] - p[0]);
+    const float lower = float(p[cols]) + right * float(p[cols + 1] - p[cols]);
+    return upper + down * (lower - upper);
+}
+
+// The same digits as other hands might have written them: each one turned, slanted, stretched and
+// moved a little. MNIST's writers were few, and all wrote on the same form; strangers do not.
+ImageSet distorted(const ImageSet& set, Rng& rng) {
+    ImageSet result = set;
+    const int rows = int(set.rows), cols = int(set.cols);
+    const float middle_y = float(rows - 1) / 2, middle_x = float(cols - 1) / 2;
+    for (int64_t i = 0; i < set.count; i++) {
+        const double turn = rng.uniform(-0.2, 0.2);  // radians
+        const double slant = rng.uniform(-0.2, 0.2);
+        const double tall = rng.uniform(0.9, 1.1), wide = rng.uniform(0.9, 1.1);
+        const float down = float(rng.uniform(-1.5, 1.5)), right = float(rng.uniform(-1.5, 1.5));
+
+        // Each pixel of the result asks where in the old image it comes from.
+        const float yy = float(tall * std::cos(turn)), yx = float(wide * std::sin(turn));
+        const float xy = float(tall * (slant - std::sin(turn))), xx = float(wide * std::cos(turn));
+        const uint8_t* from = set.pixels.data() + i * set.features();
+        uint8_t* to = result.pixels.data() + i * set.features();
+        for (int r = 0; r < rows; r++)
+            for (int c = 0; c < cols; c++) {
+                const float y = float(r) - middle_y - down, x = float(c) - middle_x - right;
+                *to++ = uint8_t(between_pixels(from, rows, cols, middle_y + yy * y + yx * x,
+                                               middle_x + xy * y + xx * x) + 0.5f);
+            }
+    }
+    return result;
+}
+
+// Trains the model on MNIST, each epoch on new distortions of it. The learning rate falls to zero.
+void train_base(Module& model, const std::string& data) {
+    const int epochs = 5;
+    const ImageSet images = load_mnist(data, Split::kTrain), test = load_mnist(data, Split::kTest);
+    Rng rng(1);
+    Adam adam(model.parameters(), {.lr = 0.003});
+    TrainOptions options{.epochs = 1, .batch_size = 128, .shuffle = true, .show_progress = false};
+    const int64_t steps = (images.count + options.batch_size - 1) / options.batch_size;
+    for (int epoch = 0; epoch < epochs; epoch++) {
+        options.schedule = [&](int64_t step) {
+            return cosine_with_warmup(epoch * steps + step,
+                                      {.warmup = 100, .total = epochs * steps});
+        };
+        const TrainReport report = train(model, adam, distorted(images, rng), rng, options);
+        check(!report.interrupted, "stopped by Ctrl-C before the network was trained");
+        std::fprintf(stderr, "  epoch %d/%d  accuracy %.2f %%\n", epoch + 1, epochs,
+                     100 * report.epochs[0].accuracy);
+    }
+    std::fprintf(stderr, "  of MNIST's test digits it reads %.2f %%\n",
+                 100 * evaluate(model, test).accuracy);
+}
+
+// The network that is kept in the file; it is trained first if there is none, or not a fitting one.
+void load_or_train(Module& model, const std::string& path, const std::string& data) {
+    std::string why = path + ": there is no such file yet";
+    if (file_exists(path)) {
+        try {
+            return load_parameters(model, path);
+        } catch (const Error& e) {
+            why = e.what();
+        }
+    }
+    std::fprintf(stderr, "%s; training a network on %s, once\n", why.c_str(), data.c_str());
+    train_base(model, data);
+    try {
+        save_parameters(model, path);
+        std::fprintf(stderr, "%s: written, for the next time\n", path.c_str());
+    } catch (const Error& e) {  // a folder of somebody else's: that is no reason not to go on
+        std::fprintf(stderr, "%s\n", e.what());
+    }
+}
+
+// A file in the folder that this program is in.
+std::string beside_program(const std::string& name) {
+    std::error_code error;
+    return (std::filesystem::read_symlink("/proc/self/exe", error).parent_path() / name).string();
+}
+
+// An adapter belongs to the base that it was trained on. Its folder may say which that is.
+std::string base_of(const LoadedAdapter& adapter) {
+    const Json* name = adapter.json.find("base_model_name_or_path");
+    const auto* path = name ? std::get_if<std::string>(&name->value) : nullptr;
+    if (path && file_exists(*path)) return *path;
+    std::fprintf(stderr, "%s: an adapter fits only the base that it was trained on, which is not "
+                 "known. hint: name it with --base\n", adapter.folder.c_str());
+    return "";
+}
+
+// ---- what is shown ------------------------------------------------------------------------------
+
+bool terminal_knows_utf8() {
+    std::setlocale(LC_CTYPE, "");
+    return std::string(nl_langinfo(CODESET)) == "UTF-8";
+}
+
+// The digit in 14 lines of 28 characters, two pixels above each other in one: as half blocks, or in
+// plain ASCII as one of ten shades.
+std::vector<std::string> draw(const Bytes& digit, bool ascii) {
+    static const char* const halves[] = {" ", "▄", "▀", "█"};
+    std::vector<std::string> lines;
+    for (int64_t r = 0; r < kDigitSide; r += 2) {
+        std::string& line = lines.emplace_back();
+        for (int64_t c = 0; c < kDigitSide; c++) {
+            const int upper = digit[size_t(r * kDigitSide + c)];
+            const int lower = digit[size_t((r + 1) * kDigitSide + c)];
+            if (ascii) line += " .:-=+*#%@"[(upper + lower) * 10 / 511];
+            else line += halves[2 * (upper >= 128) + (lower >= 128)];
+        }
+    }
+    return lines;
+}
+
+// "7  ################      80.1 %"
+std::string bar(int digit, double probability, bool ascii) {
+    const int width = 20, filled = int(std::lround(width * probability));
+    std::string line = std::to_string(digit) + "  ";
+    for (int i = 0; i < width; i++) line += i >= filled ? " " : ascii ? "#" : "█";
+    char percent[16];
+    std::snprintf(percent, sizeof percent, " %5.1f %%", 100 * probability);
+    return line + percent;
+}
+
+// The probability of each of the ten digits, for one image [28, 28].
+std::vector<real> probabilities(Module& model, const Bytes& digit) {
+    const NoGrad no_grad;
+    const ImageSet one{digit, {0}, 1, kDigitSide, kDigitSide};
+    return softmax(model(batch_of(one, 0, 1).x)).to_vector();
+}
+
+// The drawing, and beside it the three digits that the network finds most probable.
+void show(const std::string& name, const Bytes& digit, const std::vector<real>& probability,
+          bool ascii) {
+    std::vector<int> order(probability.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
+        return probability[size_t(a)] > probability[size_t(b)];
+    });
+    std::printf("%s: %d\n", name.c_str(), order[0]);
+    const std::vector<std::string> lines = draw(digit, ascii);
+    for (size_t i = 0; i < lines.size(); i++) {
+        const bool has_bar = i >= 5 && i < 8;
+        const int candidate = has_bar ? order[i - 5] : 0;
+        std::printf("  %s  %s\n", lines[i].c_str(),
+                    has_bar ? bar(candidate, probability[size_t(candidate)], ascii).c_str() : "");
+    }
+    std::printf("\n");
+}
+
+int predict(int argc, char** argv) {
+    std::string base, adapter, data = "data/mnist";
+    bool ascii = false;
+    Options options(
+        "Reads the handwritten digit in each picture, PNG or JPEG, one digit a picture:\n"
+        "  predict IMAGE...");
+    options.add("base", base, "parameters of the network, as mnist --save writes them", "FILE");
+    options.add("adapter", adapter, "attach this adapter to it", "DIR");
+    options.add("data", data, "MNIST, to train a network when there is no base", "DIR");
+    options.add("ascii", ascii, "draw with plain ASCII characters");
+    const std::vector<std::string> paths = options.parse(argc, argv);
+    check(!paths.empty(),
+          "no picture was named. hint: try it with tests/pictures/3_white_on_black.png");
+    ascii = ascii || !terminal_knows_utf8();
+
+    // Look at all pictures first: nobody waits for the training to learn of a wrong name.
+    std::vector<std::pair<std::string, Bytes>> digits;
+    for (const std::string& path : paths) {
+        try {
+            digits.emplace_back(path, digit_from_image(read_image(path), path));
+        } catch (const Error& e) {
+            std::fprintf(stderr, "%s: %s\n", argv[0], e.what());
+        }
+    }
+    if (digits.empty()) return 1;
+
+    Rng rng(1);
+    MLP model(kDigitSide * kDigitSide, 128, 256, 10, rng);
+    LoadedAdapter loaded;
+    if (!adapter.empty()) loaded = load_adapter(adapter);
+    if (!adapter.empty() && base.empty()) base = base_of(loaded);
+    if (!base.empty()) load_parameters(model, base);
+    else load_or_train(model, beside_program("predict_base.safetensors"), data);
+    if (!adapter.empty()) attach_adapter(model, loaded, rng);
+    model.eval();
+
+    for (const auto& [path, digit] : digits) show(path, digit, probabilities(model, digit), ascii);
+    return digits.size() == paths.size() ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) { return run_program(argc, argv, predict); }
