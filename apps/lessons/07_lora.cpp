@@ -50,7 +50,8 @@ int main() {
 
     // A new task: the right weight would be W + change, and the change is simple: a column times a
     // row, a matrix of rank 1.
-    const Tensor change = matmul(normal({kOut, 1}, 0, 1, rng), normal({1, kIn}, 0, 1, rng));
+    const Tensor row = normal({1, kIn}, 0, 1, rng), column = normal({kOut, 1}, 0, 1, rng);
+    const Tensor change = matmul(column, row);
     const Tensor x = normal({kExamples, kIn}, 0, 1, rng);
     const Tensor target = linear(x, base->weight + change, base->bias);
 

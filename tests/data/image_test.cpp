@@ -181,8 +181,9 @@ TEST_CASE("image: other kinds of files are called by their names") {
         {"<!DOCTYPE html>", "a web page"},
         {"\x1f\x8b\x08", "a gzip file"},
     };
-    for (const auto& [bytes, words] : kinds)
-        CHECK_ERROR(parse_image(bytes_of(bytes), "file"), "file: not a PNG or JPEG picture", words);
+    for (const auto& kind : kinds)
+        CHECK_ERROR(parse_image(bytes_of(kind.first), "file"), "file: not a PNG or JPEG picture",
+                    kind.second);
     const std::string unknown = error_of([] { parse_image({1, 2, 3}, "file"); });
     CHECK(unknown == "file: not a PNG or JPEG picture");
 }
@@ -379,8 +380,9 @@ TEST_CASE("digit: an empty picture gets a sentence") {
 }
 
 TEST_CASE("digit: pictures of odd shapes are read too") {
-    for (const auto& [rows, cols] : std::vector<std::pair<int64_t, int64_t>>{
+    for (const auto& size : std::vector<std::pair<int64_t, int64_t>>{
              {1, 9}, {9, 1}, {2, 2}, {3, 3}, {1, 4096}, {4096, 1}, {5, 700}}) {
+        const int64_t rows = size.first, cols = size.second;
         INFO(rows << " x " << cols);
         GreyImage image = paper(rows, cols);
         fill(image, rows / 2, cols / 2, 1, 1);
