@@ -103,7 +103,7 @@ Outline outline_of_png(const Bytes& bytes) {
 }
 
 // Each component of a frame says how many of its samples there are in a block across and down, in
-// half a byte each. stb_image 2.27 writes beyond its buffers when these do not divide the largest.
+// half a byte each. stb_image 2.27 goes beyond its buffers when these do not divide the largest.
 bool even_sampling(const Bytes& bytes, size_t frame) {
     const int64_t components = number_at(bytes, frame + 9, 1);
     for (int shift : {4, 0}) {

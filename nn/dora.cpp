@@ -62,8 +62,12 @@ static constexpr int64_t kStackFrom = 512 * 512;
 Tensor LinearWithDoRA::forward(const Tensor& x) {
     const Tensor& bias = linear->bias;
     const bool per_output = lora.options.axis == Axis::kOut;
-    if (!linear->quantized && linear->weight.requires_grad())
+    if (!linear->quantized && linear->weight.requires_grad()) {
+        check(!training || lora.options.dropout == 0, "LinearWithDoRA: dropout ",
+              lora.options.dropout, " over a weight that is trained; there is no adapter branch to ",
+              "drop from then. hint: freeze the weight, or set the dropout to 0");
         return slim::linear(x, merged_weight(), bias);
+    }
 
     if (training && lora.options.dropout > 0) {
         // PEFT's form: the base sees x, and what the adapter changes about it sees dropout(x).

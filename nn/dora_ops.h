@@ -26,8 +26,8 @@ Tensor dora_scale(const FrozenWeight& W, const std::vector<double>& weight_norms
                   const Tensor& B, const Tensor& m, double s, Axis axis, NormGradient gradient);
 
 // y = c . (x W^T + s x A^T B^T) + bias with c = dora_scale(..., Axis::kOut), as one op that reads W
-// once forward and once backward, where the composition reads it twice. x [batch, in]; bias [out]
-// or undefined -> y [batch, out].
+// once forward and once backward, where the composition reads it twice. Equal to the composition to
+// rounding. x [batch, in]; bias [out] or undefined -> y [batch, out].
 Tensor dora_linear(const Tensor& x, const FrozenWeight& W, const std::vector<double>& weight_norms,
                    const Tensor& bias, const Tensor& A, const Tensor& B, const Tensor& m, double s,
                    NormGradient gradient);

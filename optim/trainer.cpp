@@ -169,7 +169,7 @@ TrainReport train(Module& model, Optimizer& optimizer, const ImageSet& images, R
     }
     if (report.interrupted) {
         save();
-        std::printf("\ninterrupted after step %ld\n", long(p.step));
+        if (options.show_progress) std::printf("\ninterrupted after step %ld\n", long(p.step));
     }
     report.steps = p.step;
     return report;
