@@ -1,5 +1,6 @@
 // Draws what the engine records: the graph of a small network, one layer with LoRA and one with
-// DoRA. The README's picture is its output.
+// DoRA, each written as it is defined. (In training each is one op; see nn/lora_linear.h.) The
+// README's picture is its output.
 //
 // run:  build/graph | dot -Tsvg > apps/lessons/lora_dora_graph.svg
 #include <cstdio>
@@ -7,8 +8,8 @@
 #include "apps/program.h"
 #include "core/graph.h"
 #include "core/ops.h"
-#include "nn/adapt.h"
-#include "nn/sequential.h"
+#include "core/random.h"
+#include "nn/dora.h"
 
 using namespace slim;
 
@@ -17,20 +18,26 @@ static int graph(int argc, char** argv) {
     options.parse(argc, argv);
 
     Rng rng(1);
-    auto plain = [&](int64_t in, int64_t out) {
-        return std::make_shared<Linear>(in, out, rng);
+    const auto frozen = [&](int64_t in, int64_t out) {
+        auto linear = std::make_shared<Linear>(in, out, rng);
+        linear->set_requires_grad(false);
+        return linear;
     };
     const AdapterOptions adapter{.rank = 4, .alpha = 8};
-    Sequential model({std::make_shared<LinearWithLoRA>(plain(784, 128), adapter, rng),
-                      std::make_shared<LinearWithDoRA>(plain(128, 10), adapter, rng)});
-    freeze_linear_layers(model);
+    LinearWithLoRA first(frozen(784, 128), adapter, rng);
+    LinearWithDoRAMerged second(frozen(128, 10), adapter, rng);
 
     // x asks for a gradient so that the picture is that of a layer inside a model: for the first
     // layer, what the frozen weight does to x needs none, and no op of it is recorded.
     Tensor x = zeros({64, 784}).set_requires_grad();
+    const Tensor h = first.linear->forward(x) + first.lora.forward(x);
+    const Tensor loss = cross_entropy(second(h), std::vector<int>(64));
+
     std::vector<std::pair<std::string, Tensor>> names{{"x", x}};
-    for (const NamedParameter& p : model.named_parameters()) names.push_back({p.name, p.tensor});
-    const Tensor loss = cross_entropy(model(x), std::vector<int>(64));
+    for (const NamedParameter& p : first.named_parameters())
+        names.push_back({"0." + p.name, p.tensor});
+    for (const NamedParameter& p : second.named_parameters())
+        names.push_back({"1." + p.name, p.tensor});
     std::printf("%s", to_graphviz(loss, names).c_str());
     return 0;
 }

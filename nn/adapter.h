@@ -2,7 +2,7 @@
 // saves them needs to know. The adapters themselves are in lora.h, dora.h and embedding.h.
 #pragma once
 
-#include "nn/dora_ops.h"  // Axis, NormGradient
+#include "nn/dora_scale.h"  // Axis, NormGradient
 #include "nn/module.h"
 
 namespace slim {

@@ -7,11 +7,13 @@
 //     per output:  y = c . (x W^T + s x A^T B^T) + b        c scales the columns of y
 //     per input:   y = (c . x) W^T + s (c . x) A^T B^T + b  c scales the columns of x
 //
-// and n follows from small products: dora_scale() in dora_ops.cpp.
+// and n follows from small products: dora_scale() in dora_scale.cpp.
 #include "nn/dora.h"
 
 #include "core/autograd.h"
 #include "core/ops.h"
+#include "nn/dora_linear.h"
+#include "nn/lora_linear.h"
 
 namespace slim {
 
@@ -56,37 +58,38 @@ Tensor LinearWithDoRA::scale() {
                         lora.scaling(), lora.options.axis, lora.options.norm_gradient);
 }
 
-// From this many numbers on, a second pass over W costs more than copying x (see dora_linear).
+// From this many numbers in W on, a second pass over them costs more than copying x.
 static constexpr int64_t kStackFrom = 512 * 512;
 
 Tensor LinearWithDoRA::forward(const Tensor& x) {
-    const Tensor& bias = linear->bias;
+    const FrozenWeight W = linear->frozen();
+    const Tensor &bias = linear->bias, &A = lora.A, &B = lora.B;
     const bool per_output = lora.options.axis == Axis::kOut;
     if (!linear->quantized && linear->weight.requires_grad()) {
         check(!training || lora.options.dropout == 0, "LinearWithDoRA: dropout ",
-              lora.options.dropout, " over a weight that is trained; there is no adapter branch to ",
-              "drop from then. hint: freeze the weight, or set the dropout to 0");
+              lora.options.dropout, " over a weight that is trained; there is no branch to drop ",
+              "from then. hint: freeze the weight, or set the dropout to 0");
         return slim::linear(x, merged_weight(), bias);
     }
 
     if (training && lora.options.dropout > 0) {
         // PEFT's form: the base sees x, and what the adapter changes about it sees dropout(x).
-        const Tensor c = scale(), dropped = dropout(x, lora.options.dropout, lora.rng);
+        const Tensor c = scale(), dropped = lora.input(x);
         if (per_output) {
             const Tensor z = linear->product(dropped);
             return linear->forward(x) + (mul_row(z + lora.project(dropped), c) - z);
         }
         const Tensor scaled = mul_row(dropped, c);
-        return linear->forward(x + (scaled - dropped)) + lora.project(scaled);
+        return lora_linear(x + (scaled - dropped), W, bias, scaled, A, B, lora.scaling());
     }
     if (!per_output) {
         const Tensor scaled = mul_row(x, scale());
-        return linear->forward(scaled) + lora.project(scaled);
+        return lora_linear(scaled, W, bias, scaled, A, B, lora.scaling());
     }
-    if (training && linear->in_features() * linear->out_features() >= kStackFrom)
-        return dora_linear(x, linear->frozen(), cache_.weight_norms(linear->frozen(), Axis::kOut),
-                           bias, lora.A, lora.B, m, lora.scaling(), lora.options.norm_gradient);
-    const Tensor y = mul_row(linear->product(x) + lora.project(x), scale());
+    if (training)
+        return dora_linear(x, W, cache_.weight_norms(W, Axis::kOut), bias, A, B, m, lora.scaling(),
+                           lora.options.norm_gradient, W.out() * W.in() >= kStackFrom);
+    const Tensor y = mul_row(lora_linear(x, W, {}, x, A, B, lora.scaling()), scale());
     return bias.defined() ? add_row(y, bias) : y;
 }
 

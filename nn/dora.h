@@ -10,7 +10,7 @@
 // ever forming V: see dora.cpp for how, and for what that saves.
 #pragma once
 
-#include "nn/dora_ops.h"
+#include "nn/dora_scale.h"
 #include "nn/lora.h"
 
 namespace slim {

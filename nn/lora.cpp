@@ -5,6 +5,7 @@
 
 #include "core/autograd.h"
 #include "core/ops.h"
+#include "nn/lora_linear.h"
 
 namespace slim {
 
@@ -38,9 +39,11 @@ std::string LoRALayer::extra() const {
     return text;
 }
 
-Tensor LoRALayer::forward(const Tensor& x) {
-    return project(training ? dropout(x, options.dropout, rng) : x);
+Tensor LoRALayer::input(const Tensor& x) {
+    return training ? dropout(x, options.dropout, rng) : x;
 }
+
+Tensor LoRALayer::forward(const Tensor& x) { return project(input(x)); }
 
 Tensor LoRALayer::project(const Tensor& x) const {
     return scaling() *
@@ -74,6 +77,10 @@ Tensor LinearAdapter::base_weight() const {
 
 Tensor LinearWithLoRA::merged_weight() const { return base_weight() + lora.delta_weight(); }
 
-Tensor LinearWithLoRA::forward(const Tensor& x) { return linear->forward(x) + lora.forward(x); }
+// linear->forward(x) + lora.forward(x), in one op.
+Tensor LinearWithLoRA::forward(const Tensor& x) {
+    return lora_linear(x, linear->frozen(), linear->bias, lora.input(x), lora.A, lora.B,
+                       lora.scaling());
+}
 
 }  // namespace slim

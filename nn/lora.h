@@ -27,7 +27,8 @@ struct LoRALayer : Module {
     std::string extra() const override;
     std::vector<Member> members() override { return {{"A", A}, {"B", B}, {"rng", rng}}; }
     Tensor forward(const Tensor& x) override;
-    Tensor project(const Tensor& x) const;  // the same without dropout
+    Tensor input(const Tensor& x);          // what the branch sees: x, or dropout(x) while training
+    Tensor project(const Tensor& x) const;  // the branch, without dropout
 };
 
 // What LoRA and DoRA around a Linear share.

@@ -3,6 +3,7 @@
 
 #include "core/gemm.h"
 #include "nn/adapt.h"
+#include "nn/dora_linear.h"
 #include "nn/sequential.h"
 #include "tests/nn/adapters.h"
 
@@ -242,40 +243,44 @@ TEST_CASE("dora_scale: detached, the gradient of m is the same, and A and B get 
 TEST_CASE("dora_linear: gradients of x, A, B, m and bias, and with each of them frozen") {
     Rng rng(8);
     const Operands o(rng);
-    check_op(
-        [&](const std::vector<Tensor>& in) {
-            return dora_linear(in[0], o.frozen, o.norms, in[4], in[1], in[2], in[3], 0.7,
-                               NormGradient::kExact);
-        },
-        {random_tensor({2, 5}, rng), o.A, o.B, o.m, o.bias});
+    for (const bool stacked : {false, true})
+        check_op(
+            [&](const std::vector<Tensor>& in) {
+                return dora_linear(in[0], o.frozen, o.norms, in[4], in[1], in[2], in[3], 0.7,
+                                   NormGradient::kExact, stacked);
+            },
+            {random_tensor({2, 5}, rng), o.A, o.B, o.m, o.bias});
 }
 
 TEST_CASE("dora_linear: equal to the composition it replaces, exact and detached") {
     Rng rng(9);
     const double s = 0.7;
     for (const NormGradient gradient : kNormGradients)
-        for (const bool with_bias : {true, false}) {
-            Operands o(rng);
-            Tensor x = random_tensor({4, 5}, rng), dy = random_tensor({4, 7}, rng, false);
-            const Tensor bias = with_bias ? o.bias : Tensor();
-            const Tensor fused =
-                dora_linear(x, o.frozen, o.norms, bias, o.A, o.B, o.m, s, gradient);
-            backward(fused, dy);
-            std::vector<Tensor> inputs{x, o.A, o.B, o.m}, grads;
-            if (with_bias) inputs.push_back(o.bias);
-            for (Tensor& input : inputs) {
-                grads.push_back(clone(input.grad()));
-                input.zero_grad();
+        for (const bool with_bias : {true, false})
+            for (const bool stacked : {true, false}) {
+                Operands o(rng);
+                Tensor x = random_tensor({4, 5}, rng), dy = random_tensor({4, 7}, rng, false);
+                const Tensor bias = with_bias ? o.bias : Tensor();
+                const Tensor fused =
+                    dora_linear(x, o.frozen, o.norms, bias, o.A, o.B, o.m, s, gradient, stacked);
+                backward(fused, dy);
+                std::vector<Tensor> inputs{x, o.A, o.B, o.m}, grads;
+                if (with_bias) inputs.push_back(o.bias);
+                for (Tensor& input : inputs) {
+                    grads.push_back(clone(input.grad()));
+                    input.zero_grad();
+                }
+                const Tensor c =
+                    dora_scale(o.frozen, o.norms, o.A, o.B, o.m, s, Axis::kOut, gradient);
+                const Tensor raw =
+                    matmul_nt(x, o.W) + scale(matmul_nt(matmul_nt(x, o.A), o.B), s);
+                const Tensor composed =
+                    with_bias ? add_row(mul_row(raw, c), bias) : mul_row(raw, c);
+                backward(composed, dy);
+                check_matches(fused, composed);
+                for (size_t i = 0; i < inputs.size(); i++)
+                    check_matches(grads[i], inputs[i].grad());
             }
-            const Tensor c = dora_scale(o.frozen, o.norms, o.A, o.B, o.m, s, Axis::kOut, gradient);
-            const Tensor raw =
-                matmul_nt(x, o.W) + scale(matmul_nt(matmul_nt(x, o.A), o.B), s);
-            const Tensor composed =
-                with_bias ? add_row(mul_row(raw, c), bias) : mul_row(raw, c);
-            backward(composed, dy);
-            check_matches(fused, composed);
-            for (size_t i = 0; i < inputs.size(); i++) check_matches(grads[i], inputs[i].grad());
-        }
 }
 
 TEST_CASE("dora_scale, dora_linear, magnitude_over_norm: shapes that do not fit are errors") {
@@ -288,7 +293,8 @@ TEST_CASE("dora_scale, dora_linear, magnitude_over_norm: shapes that do not fit 
     CHECK_ERROR(call(o.A, ones({7, 2}), o.m, Axis::kOut), "dora_scale", "(7, 2)", "(7, 5)");
     CHECK_ERROR(call(o.A, o.B, o.m, Axis::kIn), "dora_scale", "(7)", "5 elements");
     const auto layer = [&](const Tensor& x, const Tensor& m) {
-        return dora_linear(x, o.frozen, o.norms, o.bias, o.A, o.B, m, 1, NormGradient::kExact);
+        return dora_linear(x, o.frozen, o.norms, o.bias, o.A, o.B, m, 1, NormGradient::kExact,
+                           false);
     };
     CHECK_ERROR(layer(ones({2, 4}), o.m), "dora_linear", "(2, 4)", "(7, 5)");
     CHECK_ERROR(layer(ones({2, 5}), ones({6})), "dora_linear", "(6)", "7 elements");

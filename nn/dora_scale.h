@@ -1,4 +1,4 @@
-// The ops behind DoRA: the scale c = m / ||W + s B A||, and the layer in one piece.
+// The scale of DoRA: c = m / ||W + s B A||, without forming the sum.
 #pragma once
 
 #include <vector>
@@ -25,12 +25,29 @@ Tensor magnitude_over_norm(const Tensor& m, const Tensor& n);
 Tensor dora_scale(const FrozenWeight& W, const std::vector<double>& weight_norms, const Tensor& A,
                   const Tensor& B, const Tensor& m, double s, Axis axis, NormGradient gradient);
 
-// y = c . (x W^T + s x A^T B^T) + bias with c = dora_scale(..., Axis::kOut), as one op that reads W
-// once forward and once backward, where the composition reads it twice. Equal to the composition to
-// rounding. x [batch, in]; bias [out] or undefined -> y [batch, out].
-Tensor dora_linear(const Tensor& x, const FrozenWeight& W, const std::vector<double>& weight_norms,
-                   const Tensor& bias, const Tensor& A, const Tensor& B, const Tensor& m, double s,
-                   NormGradient gradient);
+// The same on the way through an op: what dora_scale and dora_linear share. The letters are those
+// of the derivation in dora_scale.cpp.
+struct DoraScale {
+    Axis axis;
+    NormGradient gradient;
+    real s;
+    Tensor K, pull;       // [rank, count], where count is out or in
+    std::vector<real> n;  // [count]
+
+    DoraScale(const Tensor& A, const Tensor& B, double s, Axis axis, NormGradient gradient);
+
+    // c [count], given product [rank, count]: A W^T or B^T W.
+    Tensor forward(const FrozenWeight& W, const std::vector<double>& weight_norms, const Tensor& A,
+                   const Tensor& B, const Tensor& m, const Tensor& product);
+    // Given dL/dc, adds to the gradients of A, B and m, of those that require one, all but one
+    // term: Q W, which belongs to dA, or W Q^T, which belongs to dB. Returns Q [rank, count],
+    // undefined when the norm is detached and there is no such term.
+    Tensor backward(const real* dc, Tensor& A, Tensor& B, Tensor& m) const;
+};
+
+// The checks that both ops make. Throws, naming the op.
+void check_scale(const char* op, const FrozenWeight& W, const std::vector<double>& weight_norms,
+                 const Tensor& A, const Tensor& B, const Tensor& m, Axis axis);
 
 // What one layer need not compute again as long as its numbers stay what they are.
 class DoraScaleCache {
