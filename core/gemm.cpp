@@ -3,7 +3,8 @@
 
 #include <cblas.h>  // cblas_sgemm, cblas_dgemm, openblas_*
 
-#include <algorithm>  // max
+#include <algorithm>  // max, min
+#include <string_view>
 
 namespace slim {
 
@@ -26,6 +27,39 @@ thread_local GemmCount count;
 
 }  // namespace
 
+// ---- blocks -------------------------------------------------------------------------------------
+// BLAS copies its operands into an order of its own before it multiplies. For AVX-512, OpenBLAS
+// also has kernels that do without (its sgemm_small_kernel_permit_skylakex.c says when): for up to
+// 1e6 multiplications, with a transposed B for up to 1200 results, never with both transposed. So a
+// product of medium size is cut into blocks of C that they take. Each sum stays in one piece.
+
+static bool has_small_kernels() {
+    const std::string_view core = openblas_get_corename();
+    return core == "SkylakeX" || core == "Cooperlake" || core == "SapphireRapids";
+}
+
+static bool splitting = has_small_kernels();
+
+bool gemm_splits() { return splitting; }
+void set_gemm_splits(bool on) { splitting = on; }
+
+struct Block {
+    int64_t rows, cols;  // of C
+};
+
+static Block block_of(Transpose trans_a, Transpose trans_b, int64_t m, int64_t n, int64_t k) {
+    const int64_t small = 1'000'000, results = 1200;
+    const double work = double(m) * double(n) * double(k);
+    if (!splitting || openblas_get_num_threads() > 1) return {m, n};
+    if (work <= double(small) || work > 16 * double(small)) return {m, n};
+    int64_t rows = m, cols = n;
+    if (trans_b == kNormal) rows = small / (n * k) / 8 * 8;
+    else if (trans_a == kNormal && k >= 512) cols = results / m / 8 * 8;  // k: else too many calls
+    return rows > 0 && cols > 0 ? Block{rows, cols} : Block{m, n};
+}
+
+// ---- gemm ---------------------------------------------------------------------------------------
+
 void gemm(Transpose trans_a, Transpose trans_b, int64_t m, int64_t n, int64_t k, real alpha,
           const real* a, const real* b, real beta, real* c) {
     gemm(trans_a, trans_b, m, n, k, alpha, a, trans_a == kTransposed ? m : k, b,
@@ -43,8 +77,14 @@ void gemm(Transpose trans_a, Transpose trans_b, int64_t m, int64_t n, int64_t k,
     count.flops += 2 * m * n * k;
     const auto flag = [](Transpose t) { return t == kTransposed ? CblasTrans : CblasNoTrans; };
     const auto stride = [](int64_t row) { return int(std::max(int64_t(1), row)); };  // BLAS: >= 1
-    blas_gemm(flag(trans_a), flag(trans_b), int(m), int(n), int(k), alpha, a, stride(row_a), b,
-              stride(row_b), beta, c, stride(row_c));
+    const Block block = block_of(trans_a, trans_b, m, n, k);
+    for (int64_t i = 0; i < m; i += block.rows)
+        for (int64_t j = 0; j < n; j += block.cols)
+            blas_gemm(flag(trans_a), flag(trans_b), int(std::min(block.rows, m - i)),
+                      int(std::min(block.cols, n - j)), int(k), alpha,
+                      a + (trans_a == kTransposed ? i : i * row_a), stride(row_a),
+                      b + (trans_b == kTransposed ? j * row_b : j), stride(row_b), beta,
+                      c + i * row_c + j, stride(row_c));
 }
 
 void gemm_to_grad(Transpose trans_a, Transpose trans_b, int64_t m, int64_t n, int64_t k,

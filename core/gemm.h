@@ -32,6 +32,11 @@ struct GemmCount {
 };
 GemmCount gemm_count();
 
+// Whether products of medium size are computed in blocks that OpenBLAS has faster kernels for. On
+// by itself where it has them; gemm.cpp tells which. For tests, and to time what it gains.
+bool gemm_splits();
+void set_gemm_splits(bool on);
+
 // The CPU kernel that OpenBLAS chose ("Haswell", "SkylakeX"), and its threads.
 const char* blas_core_name();
 int blas_threads();
