@@ -10,7 +10,7 @@ VARIANT := $(VARIANT)$(if $(PORTABLE),-portable)$(if $(findstring clang,$(CXX)),
 BUILD   := build$(if $(VARIANT),/variant$(VARIANT))
 
 # No -ffast-math: NaN must stay NaN. errno and traps, which nobody reads, would cost vector code.
-FLAGS  = -std=c++20 -Wall -Wextra -Werror -I. -MMD -MP
+FLAGS  = -std=c++20 -fopenmp-simd -Wall -Wextra -Werror -I. -MMD -MP
 # GCC 12 sees ghosts in inlined strings and variants.
 FLAGS += $(if $(findstring clang,$(CXX)),,-Wno-maybe-uninitialized -Wno-restrict)
 FLAGS += $(if $(DEBUG),-O0 -g3,-Og -g1 -fno-math-errno -fno-trapping-math)

@@ -94,11 +94,14 @@ struct NormNode : Node {
     void backward(const Tensor& y) override {
         const real *x = saved(0), *length = saved_result(y), *dy = y.grad_data();
         real* dx = inputs[0].mutable_grad();
+        Tensor ratio(s.reduced);  // dy / y
+        real* r = ratio.mutable_data();
+        for (int64_t i = 0; i < y.size(); i++) r[i] = length[i] != 0 ? dy[i] / length[i] : 0;
         for (int64_t o = 0; o < s.outer; o++)
             for (int64_t k = 0; k < s.n; k++)
                 for (int64_t i = 0; i < s.inner; i++) {
-                    const int64_t at = (o * s.n + k) * s.inner + i, to = o * s.inner + i;
-                    if (length[to] != 0) dx[at] += dy[to] * x[at] / length[to];
+                    const int64_t at = (o * s.n + k) * s.inner + i;
+                    dx[at] += r[o * s.inner + i] * x[at];
                 }
     }
 };
@@ -107,12 +110,20 @@ std::vector<double> squared_norms(const Tensor& x, int64_t axis) {
     AxisSplit s("norm", x, axis);
     const real* in = x.data();
     std::vector<double> total(size_t(s.outer * s.inner), 0.0);
-    for (int64_t o = 0; o < s.outer; o++)
+    for (int64_t o = 0; o < s.outer; o++) {
+        if (s.inner == 1) {  // one sum, in as many parts as the processor adds at a time
+            double sum = 0;
+#pragma omp simd reduction(+ : sum)
+            for (int64_t k = 0; k < s.n; k++) sum += double(in[o * s.n + k]) * in[o * s.n + k];
+            total[size_t(o)] = sum;
+            continue;
+        }
         for (int64_t k = 0; k < s.n; k++)
             for (int64_t i = 0; i < s.inner; i++) {
                 const double v = in[(o * s.n + k) * s.inner + i];
                 total[size_t(o * s.inner + i)] += v * v;
             }
+    }
     return total;
 }
 
