@@ -39,4 +39,10 @@ void AdapterOptions::check_valid() const {
     check(std::isfinite(alpha), "adapter: alpha ", alpha, "; it must be finite");
 }
 
+void check_merged(const Tensor& weight) {
+    for (int64_t i = 0; i < weight.size(); i++)
+        check(std::isfinite(weight.data()[i]), "merge: element ", i, " of the merged weight is ",
+              double(weight.data()[i]), "; an adapter that is not finite cannot be merged");
+}
+
 }  // namespace slim

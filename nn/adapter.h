@@ -48,4 +48,7 @@ struct AdapterModule : Module {
     virtual std::vector<AdapterTensor> adapter_tensors() = 0;
 };
 
+// Throws if the merged weight holds a number that is not finite: such an adapter is not merged.
+void check_merged(const Tensor& weight);
+
 }  // namespace slim

@@ -81,16 +81,6 @@ Tensor magnitude_over_norm(const Tensor& m, const Tensor& n) {
 //     per output: dA = Q V   = Q W + s (Q B) A    the directions' share
 //     per input:  dB = V Q^T = W Q^T + s B (A Q^T)
 
-static Tensor transposed(const Tensor& x) {
-    const int64_t rows = x.size(0), cols = x.size(1);
-    Tensor y({cols, rows});
-    const real* in = x.data();
-    real* out = y.mutable_data();
-    for (int64_t j = 0; j < cols; j++)
-        for (int64_t i = 0; i < rows; i++) out[j * rows + i] = in[i * cols + j];
-    return y;
-}
-
 DoraScale::DoraScale(const Tensor& A, const Tensor& B, double s, Axis axis, NormGradient gradient)
     : axis(axis), gradient(gradient), s(real(s)),
       K(axis == Axis::kOut ? transposed(B) : A.detach()) {}

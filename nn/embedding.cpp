@@ -167,9 +167,7 @@ ModulePtr EmbeddingAdapter::merged() const {
     slim::embedding(table, all_ids(table), options);
     options.max_norm = 0;
     const Tensor weight = merged_weight(table);
-    for (int64_t i = 0; i < weight.size(); i++)
-        check(std::isfinite(weight.data()[i]), "merge: element ", i, " of the merged weight is ",
-              double(weight.data()[i]), "; an adapter that is not finite cannot be merged");
+    check_merged(weight);
     return std::make_shared<Embedding>(weight, options);
 }
 

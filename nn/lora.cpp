@@ -1,7 +1,7 @@
 // LoRA. See lora.h.
 #include "nn/lora.h"
 
-#include <cmath>  // isfinite, sqrt
+#include <cmath>  // sqrt
 
 #include "core/autograd.h"
 #include "core/ops.h"
@@ -63,9 +63,7 @@ std::vector<AdapterTensor> LinearAdapter::adapter_tensors() {
 ModulePtr LinearAdapter::merged() const {
     NoGrad no_grad;
     const Tensor weight = merged_weight();
-    for (int64_t i = 0; i < weight.size(); i++)
-        check(std::isfinite(weight.data()[i]), "merge: element ", i, " of the merged weight is ",
-              double(weight.data()[i]), "; an adapter that is not finite cannot be merged");
+    check_merged(weight);
     return std::make_shared<Linear>(weight, linear->bias);
 }
 

@@ -31,15 +31,6 @@ std::string module_of(const std::string& name, const std::string& end) {
     return name.size() > extra ? name.substr(kPrefix.size(), name.size() - extra) : "";
 }
 
-Tensor transposed(const Tensor& x) {
-    const int64_t rows = x.size(0), cols = x.size(1);
-    Tensor y({cols, rows});
-    real* out = y.mutable_data();
-    for (int64_t j = 0; j < cols; j++)
-        for (int64_t i = 0; i < rows; i++) *out++ = x.data()[i * cols + j];
-    return y;
-}
-
 // The bias that is trained at a place, and the end of its name; undefined if there is none.
 struct PlaceBias {
     Tensor bias;
