@@ -24,8 +24,11 @@ void prefetch_image(const ImageSet& set, int64_t image) {
 
 }  // namespace
 
-Batches::Batches(const ImageSet& set, int64_t batch_size) : set_(set), batch_size_(batch_size) {
+Batches::Batches(const ImageSet& set, int64_t batch_size, Shard shard)
+    : set_(set), batch_size_(batch_size), shard_(shard) {
     check(batch_size > 0, "Batches: a batch size of ", batch_size, "; it must be at least 1");
+    check(shard.index >= 0 && shard.index < shard.count, "Batches: shard ", shard.index, " of ",
+          shard.count, "; it must be one of 0 .. count - 1");
     check(set.count > 0, "Batches: the set has no images; there must be at least 1");
     check(int64_t(set.pixels.size()) == set.count * set.features() &&
               int64_t(set.labels.size()) == set.count,
@@ -45,16 +48,18 @@ void Batches::shuffle(Rng& rng) {
 }
 
 bool Batches::next(Batch& batch) {
-    const int64_t n = std::min(batch_size_, set_.count - state_.next);
-    if (n == 0) return false;
+    const int64_t whole = std::min(batch_size_, set_.count - state_.next);
+    if (whole == 0) return false;
+    const int64_t first = state_.next + whole * shard_.index / shard_.count;
+    const int64_t n = state_.next + whole * (shard_.index + 1) / shard_.count - first;
     if (!state_.shuffled) {
-        batch = batch_of(set_, state_.next, n);
+        batch = batch_of(set_, first, n);
     } else {
         batch.x = Tensor({n, set_.features()});
         batch.labels.resize(size_t(n));
         real* x = batch.x.mutable_data();
-        const int64_t* order = order_.data() + state_.next;
-        const int64_t left = set_.count - state_.next;
+        const int64_t* order = order_.data() + first;
+        const int64_t left = set_.count - first;
         for (int64_t i = 0; i < n; i++) {
             // Jumping about in 47 MB misses the cache each time: ask for a later image now.
             const int64_t ahead = 4;
@@ -62,7 +67,7 @@ bool Batches::next(Batch& batch) {
             put_image(set_, order[i], i, x, batch.labels);
         }
     }
-    state_.next += n;
+    state_.next += whole;
     return true;
 }
 

@@ -21,15 +21,22 @@ struct Batch {
     std::vector<int> labels;  // [n]
 };
 
+// Part `index` of `count` near-equal parts of every batch, for processes that train together.
+struct Shard {
+    int64_t index = 0, count = 1;
+};
+
 class Batches {
 public:
-    Batches(const ImageSet& set, int64_t batch_size);  // keeps a reference to set; starts in order
-    Batches(ImageSet&& temporary, int64_t) = delete;
+    // Keeps a reference to set; starts in order. With a shard, next() gives that part of each batch.
+    Batches(const ImageSet& set, int64_t batch_size, Shard shard = {});
+    Batches(ImageSet&& temporary, int64_t, Shard = {}) = delete;
 
     void in_order();         // a new epoch, in the order of the file
     void shuffle(Rng& rng);  // a new epoch, in an order drawn from rng
 
-    // Fills the batch; the last one of an epoch may be short. False at the end of the epoch.
+    // Fills the batch; the last one of an epoch may be short, and where there are fewer images than
+    // shards, some shards are empty. False at the end of the epoch.
     bool next(Batch& batch);
 
     int64_t batches_per_epoch() const;
@@ -38,7 +45,7 @@ public:
     struct State {
         bool shuffled = false;
         uint64_t order = 0;  // state of the Rng that the order was drawn from
-        int64_t next = 0;    // images given out so far in this epoch
+        int64_t next = 0;    // images of the batches so far in this epoch, of all shards
     };
     State state() const { return state_; }
     void resume(const State& state);  // throws when it does not fit the set
@@ -46,6 +53,7 @@ public:
 private:
     const ImageSet& set_;
     int64_t batch_size_;
+    Shard shard_;
     State state_;
     std::vector<int64_t> order_;  // empty: as in the file
 };

@@ -134,6 +134,37 @@ TEST_CASE("batches: resume goes on to the bit, in this epoch and the next") {
     }
 }
 
+TEST_CASE("batches: the shards of a batch, one after the other, are the batch") {
+    const ImageSet set = numbered(23);
+    for (bool shuffled : {false, true}) {
+        for (int64_t count : {1, 2, 3, 5, 7}) {  // 23 in batches of 5 ends with 3: empty shards
+            const auto begin = [&](Shard shard) {
+                Rng rng(5);
+                Batches batches(set, 5, shard);
+                if (shuffled) batches.shuffle(rng);
+                return batches;
+            };
+            Batches whole = begin({});
+            std::vector<Batches> shards;
+            for (int64_t i = 0; i < count; i++) shards.push_back(begin({i, count}));
+            for (Batch b, part; whole.next(b);) {
+                std::vector<int64_t> together;
+                for (Batches& shard : shards) {
+                    REQUIRE(shard.next(part));
+                    CHECK(shard.state().next == whole.state().next);
+                    const int64_t n = part.x.size(0), images = b.x.size(0);
+                    CHECK(n >= images / count);
+                    CHECK(n <= (images + count - 1) / count);
+                    for (int64_t image : images_of(part, set)) together.push_back(image);
+                }
+                CHECK(together == images_of(b, set));
+            }
+            Batch none;
+            for (Batches& shard : shards) CHECK(!shard.next(none));
+        }
+    }
+}
+
 TEST_CASE("batches: batch_of takes a range") {
     const ImageSet set = numbered(10);
     CHECK(images_of(batch_of(set, 3, 4), set) == std::vector<int64_t>{3, 4, 5, 6});
@@ -149,6 +180,9 @@ TEST_CASE("batches: wrong uses") {
     const ImageSet set = numbered(10);
     CHECK_ERROR(Batches(set, 0), "Batches", "batch size of 0", "at least 1");
     CHECK_ERROR(Batches(set, -64), "Batches", "batch size of -64");
+    CHECK_ERROR(Batches(set, 4, {2, 2}), "Batches", "shard 2 of 2", "0 .. count - 1");
+    CHECK_ERROR(Batches(set, 4, {-1, 2}), "Batches", "shard -1 of 2");
+    CHECK_ERROR(Batches(set, 4, {0, 0}), "Batches", "shard 0 of 0");
     const ImageSet empty;
     CHECK_ERROR(Batches(empty, 1), "Batches", "no images");
     ImageSet odd = numbered(10);
