@@ -24,7 +24,8 @@ LOOPS = core/activations core/arithmetic core/broadcast core/loss core/matmul co
 $(LOOPS:%=$(BUILD)/obj/%.o): FLAGS += $(if $(DEBUG)$(SAN),,-O3)
 $(BUILD)/obj/tests/%.o: FLAGS += -O0 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
 
-PROGRAMS = $(BUILD)/bench $(BUILD)/mnist $(BUILD)/predict $(BUILD)/adapter $(BUILD)/graph
+PROGRAMS = $(BUILD)/bench $(BUILD)/mnist $(BUILD)/predict $(BUILD)/adapter $(BUILD)/graph \
+             $(if $(MPI),$(BUILD)/mnist_mpi)
 LIBRARY  = $(BUILD)/libslimgrad.a
 SOURCES  = $(wildcard core/*.cpp data/*.cpp nn/*.cpp optim/*.cpp)
 TESTS    = $(wildcard tests/*.cpp tests/core/*.cpp tests/data/*.cpp tests/nn/*.cpp \
@@ -41,7 +42,13 @@ $(LIBRARY): $(call object,$(SOURCES))
 
 $(PROGRAMS): $(BUILD)/%: $(BUILD)/obj/apps/%.o $(SHARED) $(LIBRARY)
 	@echo "  link    $@"
-	@$(CXX) $(FLAGS) $^ -lopenblas -o $@
+	@$(CXX) $(FLAGS) $^ -lopenblas $(MPI_LIBS) -o $@
+
+# Open MPI's compiler knows where its headers are, which are not ours to warn about.
+$(BUILD)/mnist_mpi: MPI_LIBS = $(shell mpicxx --showme:link)
+$(BUILD)/obj/apps/mnist_mpi.o: FLAGS += -DOMPI_SKIP_MPICXX $(addprefix -isystem ,$(or \
+  $(shell mpicxx --showme:incdirs 2>/dev/null),$(error MPI=1 needs Open MPI, and there is no \
+  mpicxx of it here. hint: make MPI=1 deps)))
 
 $(BUILD)/tests: $(call object,$(TESTS)) $(SHARED) $(LIBRARY)
 	@echo "  link    $@"
@@ -57,7 +64,7 @@ $(BUILD)/obj/%.o: %.cpp
 # ---- what people type ----------------------------------------------------------------------------
 
 deps:  ## install what is needed (Debian and Ubuntu; elsewhere it says what to install)
-	@sh apps/install_packages.sh
+	@sh apps/install_packages.sh $(if $(MPI),openmpi-bin libopenmpi-dev)
 
 data:  ## bring MNIST into data/mnist and check it
 	@sh data/fetch_mnist.sh data/mnist
@@ -80,6 +87,12 @@ test-binary: $(BUILD)/tests
 print-test-binary:
 	@echo $(BUILD)/tests
 
+test-mpi:  ## the test of build/mnist_mpi: 2 processes against 1, and one that is killed
+	@sh data/fetch_mnist.sh data/mnist
+	@$(MAKE) -j$(JOBS) MPI=1 REAL=double test-mpi-binary
+test-mpi-binary: $(BUILD)/mnist_mpi
+	@sh tests/mpi.sh $<
+
 bench:  ## how fast it is, as ratios to what could not be cheaper
 	@$(MAKE) -j$(JOBS) $(BUILD)/bench
 	@$(BUILD)/bench $(ARGS)
@@ -95,8 +108,8 @@ check-includes:  ## no folder includes one that comes after it: core, data, nn, 
 	@! grep -nE '#include "(nn|optim|apps|tests)/' data/*.h data/*.cpp
 	@! grep -nE '#include "(optim|apps|tests)/' nn/*.h nn/*.cpp
 	@! grep -nE '#include "(apps|tests)/' optim/*.h optim/*.cpp
-	@! grep -rlE '#include <(cblas|nlohmann|stb)' core data nn optim apps | \
-	  grep -vxE 'core/gemm.cpp|data/json.cpp|data/image.cpp'
+	@! grep -rlE '#include <(cblas|nlohmann|stb|mpi)' core data nn optim apps | \
+	  grep -vxE 'core/gemm.cpp|data/json.cpp|data/image.cpp|apps/mnist_mpi.cpp'
 	@echo "includes are in order"
 
 # ---- lessons -------------------------------------------------------------------------------------
@@ -140,8 +153,10 @@ help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 	@echo "  switches: DEBUG=1 (-O0)  SAN=1 (address and undefined behaviour)  REAL=double"
 	@echo "            PORTABLE=1 (without -march=native)  CXX=clang++  ARGS='--epochs 3' (for run)"
+	@echo "            MPI=1 (all, deps: also build/mnist_mpi, for several processes; Open MPI)"
 
-.PHONY: all deps data run test bench test-binary print-test-binary lines check-includes format clean help
+.PHONY: all deps data run test bench test-binary print-test-binary test-mpi test-mpi-binary \
+        lines check-includes format clean help
 ifneq ($(filter deps,$(MAKECMDGOALS)),)
 .NOTPARALLEL:  # first the packages, then what needs them
 endif

@@ -1,13 +1,15 @@
 #!/bin/sh
-# Installs the packages that slimgrad needs, on Debian and Ubuntu. Does nothing when they are there.
+# Installs the packages that slimgrad needs, and those named as arguments, on Debian and Ubuntu.
+# Does nothing when they are there.
 set -eu
 
 needed="g++ libopenblas-dev doctest-dev libstb-dev nlohmann-json3-dev python3 python3-numpy curl
-        ca-certificates"
+        ca-certificates $*"
 
 if ! command -v apt-get >/dev/null; then
     echo "make deps knows Debian and Ubuntu only. Install by hand: a C++20 compiler, OpenBLAS with"
-    echo "cblas.h, doctest, stb (stb_image.h), nlohmann-json, Python 3 with numpy, and curl."
+    echo "cblas.h, doctest, stb (stb_image.h), nlohmann-json, Python 3 with numpy, and curl;"
+    echo "for MPI=1 also Open MPI with its mpicxx."
     exit 1
 fi
 
