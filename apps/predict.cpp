@@ -84,8 +84,9 @@ void train_base(Module& model, const std::string& data) {
     const int64_t steps = (images.count + options.batch_size - 1) / options.batch_size;
     for (int epoch = 0; epoch < epochs; epoch++) {
         options.schedule = [&](int64_t step) {
-            return cosine_with_warmup(epoch * steps + step,
-                                      {.warmup = 100, .total = epochs * steps});
+            return cosine_with_warmup(
+                epoch * steps + step,
+                {.warmup = std::min<int64_t>(100, steps), .total = epochs * steps});
         };
         const TrainReport report = train(model, adam, distorted(images, rng), rng, options);
         check(!report.interrupted, "stopped by Ctrl-C before the network was trained");

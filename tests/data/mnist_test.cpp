@@ -2,19 +2,12 @@
 #include "data/mnist.h"
 
 #include "tests/data/scratch.h"
+#include "tests/data/write_idx.h"
 #include "tests/testing.h"
 
 namespace slim {
 
 namespace {
-
-// An IDX file of this shape.
-void write_idx(const std::string& path, const Shape& shape, const std::string& values) {
-    std::string text = {0, 0, 8, char(shape.size())};
-    for (int64_t n : shape)
-        for (int shift = 24; shift >= 0; shift -= 8) text += char(n >> shift);
-    write_file(path, {text, values});
-}
 
 struct SmallSet : ScratchFolder {
     SmallSet() {
