@@ -31,7 +31,7 @@ SOURCES  = $(wildcard core/*.cpp data/*.cpp nn/*.cpp optim/*.cpp)
 TESTS    = $(wildcard tests/*.cpp tests/core/*.cpp tests/data/*.cpp tests/nn/*.cpp \
              tests/optim/*.cpp tests/apps/*.cpp tests/reference/*.cpp)
 object   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(1))
-SHARED   = $(call object,apps/program.cpp apps/report.cpp)  # by programs and tests
+SHARED   = $(call object,$(addprefix apps/,program.cpp report.cpp report_layer.cpp drawing.cpp))
 
 all: $(LIBRARY) $(PROGRAMS)  ## the library and the programs, in build/
 

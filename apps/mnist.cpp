@@ -106,6 +106,7 @@ Row fit(const std::string& method, Module& model, const Data& data, const Settin
     options.batch_size = settings.batch;
     options.shuffle = settings.shuffle;
     options.label = label.c_str();
+    if (!settings.report.empty()) options.test = &data.test;
     options.config = settings.run_config(method, seed);
     options.resume = settings.resume;
     if (!settings.save.empty()) options.checkpoint = settings.save + "/" + method + ".checkpoint";

@@ -163,6 +163,8 @@ TrainReport train(Module& model, Optimizer& optimizer, const ImageSet& images, R
         if (p.images < images.count) break;  // interrupted inside the epoch
         p.epoch++;
         report.epochs.push_back({int(p.epoch), mean_loss(p), accuracy(p), seconds_since(start)});
+        if (options.test)
+            report.epochs.back().test_accuracy = evaluate(model, *options.test).accuracy;
         p.images = p.correct = 0;
         p.loss = 0;
         if (!report.interrupted) save();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "core/random.h"
@@ -25,6 +26,7 @@ struct EpochReport {
     double loss;      // mean over the epoch's batches, as they were trained on
     double accuracy;  // of the same predictions, 0 .. 1
     double seconds;
+    std::optional<double> test_accuracy = {};  // with TrainOptions::test, 0 .. 1
 };
 
 struct TrainOptions {
@@ -35,6 +37,10 @@ struct TrainOptions {
     double clip_norm = 0;     // bound on the norm of the gradients; 0 is no bound
     std::function<double(int64_t step)> schedule =
         {};  // factor on the learning rate, see schedule.h
+
+    // Images to evaluate the model on after each epoch, outside of its seconds. It does not change
+    // what is trained, to the bit.
+    const ImageSet* test = nullptr;
 
     std::string checkpoint = {};  // file to write after each epoch, and on Ctrl-C; "" for none
     std::string resume = {};      // checkpoint to go on from; "" to start at the beginning

@@ -1,6 +1,8 @@
 // The report: what it collects from a model, and that the page is well formed and says it.
 #include "apps/report.h"
 
+#include <algorithm>  // sort
+
 #include "core/autograd.h"
 #include "nn/linear.h"
 #include "nn/sequential.h"
@@ -79,6 +81,7 @@ std::vector<Row> example_rows(Axis axis = Axis::kIn) {
         }
         Row row{method, 1, {1234567, 2000000}, 0.9512, 0.9876};
         row.epochs = epochs(3, 0.5);
+        for (EpochReport& e : row.epochs) e.test_accuracy = 0.9 + 0.01 * e.epoch;
         row.seconds_per_epoch = 1.5;
         row.pictures = picture_model(model, test);
         rows.push_back(row);
@@ -173,10 +176,35 @@ TEST_CASE("report: the table's numbers are the rows', and so are the charts'") {
                                                 "<td>98.76</td><td>1.50</td></tr>") == 1);
         CHECK(count(html, std::string(method) + ", epoch 2: 0.25</title>") == 1);  // loss 0.5 / 2
         CHECK(count(html, std::string(method) + ", epoch 2: 87.5</title>") == 1);  // per cent
+        CHECK(count(html, std::string(method) + ", epoch 2: 92</title>") == 1);    // test images
+        CHECK(count(html, ">" + std::string(method) + "</text>") == 3);  // beside each line
     }
-    CHECK(count(html, "epochs since the random start") == 2);
+    for (const char* label : {"training loss (mean cross-entropy, nats; log scale)",
+                              "training accuracy (% of the images)",
+                              "test accuracy (% of the images)", "epochs since the random start"})
+        CHECK(count(html, std::string(">") + label + "</text>") == (label[0] == 'e' ? 3 : 1));
     CHECK(count(html, ">1<title>1 images of a 1 were read as a 0</title>") == 4);
     CHECK(count(html, ">2<title>2 images of a 1 were read as a 1</title>") >= 1);
+}
+
+TEST_CASE("report: the names at the ends of lines do not overlap, and stay in the frame") {
+    std::vector<Row> rows = example_rows();  // all of which learn the same
+    const std::string html = report_html(rows, "");
+    size_t charts = 0;
+    for (size_t at = html.find("by epoch"); at != std::string::npos;
+         at = html.find("by epoch", at + 1), charts++) {
+        const std::string chart = html.substr(at, html.find("</svg>", at) - at);
+        std::vector<double> places;
+        for (size_t name = chart.find("<text class=\"name "); name != std::string::npos;
+             name = chart.find("<text class=\"name ", name + 1))
+            places.push_back(std::stod(chart.substr(chart.find(" y=\"", name) + 4)));
+        REQUIRE(places.size() == 4);
+        std::sort(places.begin() + 1, places.end());  // the first is the base's, where it starts
+        for (size_t i = 2; i < 4; i++) CHECK(places[i] - places[i - 1] >= 11.9);
+        CHECK(places[1] > 14);
+        CHECK(places[3] <= 226);
+    }
+    CHECK(charts == 3);
 }
 
 TEST_CASE("report: what a run did not produce is left out") {
@@ -192,6 +220,11 @@ TEST_CASE("report: what a run did not produce is left out") {
     html = report_html(rows, "");
     CHECK(malformed(html) == "");
     CHECK(count(html, "<section") == 4);
+
+    for (EpochReport& e : rows[1].epochs) e.test_accuracy.reset();
+    CHECK(count(report_html(rows, ""), "epochs since") == 3);
+    for (EpochReport& e : rows[0].epochs) e.test_accuracy.reset();
+    CHECK(count(report_html(rows, ""), "epochs since") == 2);  // no chart of the test accuracy
 
     rows[0].epochs.clear();  // --base FILE
     rows[1].epochs = {{1, 0, 1, 1.0}};  // one epoch, without any loss

@@ -3,29 +3,18 @@
 
 #include <csignal>
 
+#include "nn/adapt.h"
 #include "nn/dropout.h"
 #include "nn/linear.h"
 #include "nn/sequential.h"
 #include "optim/adam.h"
 #include "optim/sgd.h"
+#include "tests/optim/images.h"
 #include "tests/testing.h"
 
 namespace slim {
 
 namespace {
-
-// Images of 3 x 3 pixels in three classes: row number `label` is bright, the rest is noise.
-ImageSet striped_images(int64_t count) {
-    Rng rng(1);
-    ImageSet set{Bytes(size_t(count * 9)), Bytes(size_t(count)), count, 3, 3};
-    for (int64_t i = 0; i < count; i++) {
-        const int64_t label = rng.below(3);
-        set.labels[size_t(i)] = uint8_t(label);
-        for (int64_t k = 0; k < 9; k++)
-            set.pixels[size_t(i * 9 + k)] = uint8_t(rng.below(120) + (k / 3 == label ? 130 : 0));
-    }
-    return set;
-}
 
 TrainOptions quiet(int epochs, int64_t batch_size, bool shuffle = false) {
     return {.epochs = epochs, .batch_size = batch_size, .shuffle = shuffle, .show_progress = false};
@@ -96,6 +85,36 @@ TEST_CASE("train: the same seed gives the same model to the bit, shuffled and wi
     };
     CHECK(run(3) == run(3));
     CHECK(run(3) != run(4));
+}
+
+TEST_CASE("train: test images are evaluated after each epoch, and change no bit of the training") {
+    const ImageSet images = striped_images(50);
+    const ImageSet test{Bytes(images.pixels.begin(), images.pixels.begin() + 9 * 17),
+                        Bytes(images.labels.begin(), images.labels.begin() + 17), 17, 3, 3};
+    const auto run = [&](const ImageSet* watched, int epochs, TrainReport& report) {
+        Rng rng(8);
+        Sequential model({std::make_shared<Linear>(9, 16, rng), std::make_shared<Dropout>(0.3, rng),
+                          std::make_shared<Linear>(16, 3, rng)});
+        attach(model, {.method = Method::kDoRA, .options = peft_preset(2, 4)}, rng);
+        Adam adam(model.parameters(), {.lr = 0.03});
+        TrainOptions options = quiet(epochs, 16, true);
+        options.test = watched;
+        report = train(model, adam, images, rng, options);
+        for (const NamedModule& m : model.named_modules()) CHECK(m.module->training);
+        CHECK(rng.state != Rng(8).state);
+        return std::tuple(values_of(model), rng.state, evaluate(model, test).accuracy);
+    };
+    TrainReport watched, unwatched, shorter;
+    CHECK(run(&test, 4, watched) == run(nullptr, 4, unwatched));
+    for (size_t i = 0; i < 4; i++) {
+        CHECK(watched.epochs[i].loss == unwatched.epochs[i].loss);
+        CHECK(watched.epochs[i].accuracy == unwatched.epochs[i].accuracy);
+        CHECK(!unwatched.epochs[i].test_accuracy);
+        REQUIRE(watched.epochs[i].test_accuracy);
+        // What evaluate() says of a training that ends there.
+        CHECK(*watched.epochs[i].test_accuracy == std::get<2>(run(nullptr, int(i) + 1, shorter)));
+    }
+    CHECK(*watched.epochs[0].test_accuracy < *watched.epochs[3].test_accuracy);
 }
 
 TEST_CASE("train: is the loop of zero_grad, backward and step over the batches in order") {

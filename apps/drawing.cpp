@@ -1,0 +1,163 @@
+// Drawing for the report. See drawing.h.
+#include "apps/drawing.h"
+
+#include <algorithm>  // max, min
+#include <cstdarg>
+#include <cstdio>  // vsnprintf
+
+namespace slim {
+
+// ---- text ---------------------------------------------------------------------------------------
+
+std::string format(const char* pattern, ...) {
+    char text[1000];
+    va_list values;
+    va_start(values, pattern);
+    std::vsnprintf(text, sizeof text, pattern, values);
+    va_end(values);
+    return text;
+}
+
+std::string escaped(const std::string& text) {
+    std::string result;
+    for (char c : text) {
+        if (c == '&') result += "&amp;";
+        else if (c == '<') result += "&lt;";
+        else if (c == '>') result += "&gt;";
+        else if (c == '"') result += "&quot;";
+        else result += c;
+    }
+    return result;
+}
+
+std::string with_commas(int64_t n) {
+    std::string text = std::to_string(n);
+    for (int64_t at = int64_t(text.size()) - 3; at > 0; at -= 3) text.insert(size_t(at), ",");
+    return text;
+}
+
+Look look_of(const std::string& method) {
+    if (method == "base") return {"base", "base", "1 4", 'o'};
+    if (method == "full") return {"full", "full", "7 4", 's'};
+    if (method == "lora") return {"LoRA", "lora", "2 3", 't'};
+    if (method == "dora") return {"DoRA", "dora", "", 'd'};
+    return {escaped(method), "other", "", 'o'};
+}
+
+// ---- bitmaps ------------------------------------------------------------------------------------
+
+static std::string base64(const Bytes& bytes) {
+    const char* digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    std::string text;
+    for (size_t i = 0; i < bytes.size(); i += 3) {
+        uint32_t three = 0;
+        for (size_t k = 0; k < 3; k++)
+            three = three << 8 | (i + k < bytes.size() ? bytes[i + k] : 0);
+        for (size_t k = 0; k < 4; k++)
+            text += i + k > bytes.size() ? '=' : digits[three >> (18 - 6 * k) & 63];
+    }
+    return text;
+}
+
+Color grey(int shade) { return {double(shade), double(shade), double(shade)}; }
+
+// Blue for minus, white for 0, orange for plus: apart for every kind of colour blindness.
+constexpr Color kMinus{0, 114, 178}, kPlus{213, 94, 0};
+Color diverging(int shade) {
+    const double t = (shade - 128) / 127.0, far = std::min(1.0, std::fabs(t));
+    const Color& end = t < 0 ? kMinus : kPlus;
+    return {255 + far * (end.r - 255), 255 + far * (end.g - 255), 255 + far * (end.b - 255)};
+}
+
+// A BMP, the simplest format that browsers show: 54 bytes that say what it is, 256 colours, and a
+// byte for each pixel, lines filled up to four bytes, the lowest line first.
+std::string bitmap(const Bytes& pixels, int64_t rows, int64_t cols, Palette palette) {
+    const int64_t stride = (cols + 3) / 4 * 4, start = 54 + 4 * 256;
+    Bytes bmp{'B', 'M'};
+    const auto put = [&](int64_t value, int bytes) {
+        for (int i = 0; i < bytes; i++) bmp.push_back(uint8_t(value >> (8 * i)));
+    };
+    for (int64_t value : {start + rows * stride, int64_t(0), start}) put(value, 4);
+    for (int64_t value : {int64_t(40), cols, rows}) put(value, 4);
+    put(1, 2), put(8, 2);                              // one plane, eight bits a pixel
+    for (int value : {0, 0, 0, 0, 256, 0}) put(value, 4);  // as they are, of 256 colours
+    for (int shade = 0; shade < 256; shade++) {
+        const Color c = palette(shade);
+        for (double part : {c.b, c.g, c.r, 0.0}) put(int64_t(part + 0.5), 1);
+    }
+    for (int64_t i = rows - 1; i >= 0; i--) {
+        bmp.insert(bmp.end(), pixels.begin() + i * cols, pixels.begin() + (i + 1) * cols);
+        bmp.resize(bmp.size() + size_t(stride - cols));
+    }
+    return "data:image/bmp;base64," + base64(bmp);
+}
+
+// ---- charts -------------------------------------------------------------------------------------
+
+double Ruler::at(double value) const {
+    const double t = logarithmic ? std::log(value / low) / std::log(high / low)
+                                 : (value - low) / (high - low);
+    return from + t * (to - from);
+}
+
+std::vector<double> Ruler::ticks(double smallest_step) const {
+    std::vector<double> marks;
+    if (logarithmic) {
+        for (double ten = std::pow(10, std::floor(std::log10(low))); ten <= high; ten *= 10)
+            for (int times : {1, 2, 3, 5, 7}) {
+                const bool wanted = high / low < 12 || (times != 3 && times != 7);
+                if (wanted && ten * times >= low && ten * times <= high)
+                    marks.push_back(ten * times);
+            }
+        return marks;
+    }
+    double step = smallest_step;
+    for (int i = 0; (high - low) / step > 6; i++) step *= i % 3 == 1 ? 2.5 : 2;  // 1 2 5 10 20
+    for (int64_t k = int64_t(std::ceil(low / step)); double(k) * step <= high; k++)
+        marks.push_back(double(k) * step);
+    return marks;
+}
+
+void Range::include(double value) {
+    low = std::min(low, value);
+    high = std::max(high, value);
+}
+
+void Range::pad(double share) {
+    const double room = share * std::max(high - low, 1e-3);  // also when all were the same
+    low -= room;
+    high += room;
+}
+
+std::string open_svg(int width, int height, const std::string& title) {
+    return format("<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"", width, height) +
+           escaped(title) + "\">\n";
+}
+
+std::string axes(const Ruler& x, const Ruler& y, double x_step, double y_step,
+                 const std::string& x_label, const std::string& y_label) {
+    std::string svg;
+    for (double v : y.ticks(y_step))
+        svg += format("<path class=\"grid\" d=\"M%d %.1fH%d\"/>"
+                      "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.6g</text>\n",
+                      kLeft, y.at(v), kRight, kLeft - 5, y.at(v) + 4, v);
+    for (double v : x.ticks(x_step))
+        svg += format("<path class=\"grid\" d=\"M%.1f %dV%d\"/>"
+                      "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.6g</text>\n",
+                      x.at(v), kTop, kBottom, x.at(v), kBottom + 15, v);
+    return svg + format("<text x=\"4\" y=\"14\">%s</text>", escaped(y_label).c_str()) +
+           format("<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
+                  (kLeft + kRight) / 2, kBottom + 34, escaped(x_label).c_str());
+}
+
+std::string marker(char kind, double x, double y, const std::string& title) {
+    std::string shape;
+    if (kind == 'o') shape = format("<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\">", x, y);
+    if (kind == 's') shape = format("<path d=\"M%.1f %.1fh6v6h-6z\">", x - 3, y - 3);
+    if (kind == 't') shape = format("<path d=\"M%.1f %.1fl4 7h-8z\">", x, y - 4);
+    if (kind == 'd') shape = format("<path d=\"M%.1f %.1fl4 4l-4 4l-4 -4z\">", x, y - 4);
+    const char* end = kind == 'o' ? "</circle>" : "</path>";
+    return shape + (title.empty() ? "" : "<title>" + escaped(title) + "</title>") + end;
+}
+
+}  // namespace slim
