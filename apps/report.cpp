@@ -3,7 +3,7 @@
 #include "apps/report.h"
 
 #include <algorithm>  // max, min, sort, stable_sort
-#include <cmath>      // exp, log10, pow
+#include <cmath>      // exp, fabs, log10, pow
 #include <functional>
 #include <optional>
 
@@ -85,28 +85,38 @@ std::string results_table(const std::vector<Row>& rows) {
     return html + "</tbody>\n</table></div>\n</section>\n";
 }
 
-std::string name_at(double x, double y, const Look& look) {
-    return format("<text class=\"name %s\" x=\"%.1f\" y=\"%.1f\">", look.css, x, y) + look.name +
-           "</text>\n";
-}
-
-// The names of the lines at their ends, moved apart where they would overlap.
-struct EndName {
+// The name of a line, and where it is written.
+struct Name {
     double x, y;
     Look look;
+
+    std::string svg() const {
+        return format("<text class=\"name %s\" x=\"%.1f\" y=\"%.1f\">", look.css, x, y) +
+               look.name + "</text>\n";
+    }
 };
 
-std::string end_names(std::vector<EndName> names) {
+// Below all that the line does around its middle.
+Name below_middle(const std::vector<Name>& places) {
+    Name name{(places.front().x + places.back().x) / 2 - 20, kTop, places[0].look};
+    for (const Name& place : places)
+        if (std::fabs(place.x - 20 - name.x) < 25) name.y = std::max(name.y, place.y + 14);
+    name.y = std::min<double>(name.y, kBottom - 3);
+    return name;
+}
+
+// At the ends of the lines, moved apart where they would overlap.
+std::string end_names(std::vector<Name> names) {
     constexpr double height = 12;
     std::sort(names.begin(), names.end(),
-              [](const EndName& a, const EndName& b) { return a.y < b.y; });
+              [](const Name& a, const Name& b) { return a.y < b.y; });
     for (size_t i = 1; i < names.size(); i++)
         names[i].y = std::max(names[i].y, names[i - 1].y + height);
     double lowest = kBottom;
     std::string svg;
     for (size_t i = names.size(); i-- > 0; lowest = names[i].y - height) {
         names[i].y = std::min(names[i].y, lowest);
-        svg += name_at(names[i].x, names[i].y, names[i].look);
+        svg += names[i].svg();
     }
     return svg;
 }
@@ -139,24 +149,24 @@ std::string curve_chart(const std::vector<Row>& rows, const std::string& y_label
     std::string svg = open_svg(kWidth, kHeight, y_label + " by epoch") +
                       axes(x, y, 1, 0.01, base_epochs ? "epochs since the random start" : "epochs",
                            y_label);
-    std::vector<EndName> names;
+    std::vector<Name> names;
     for (const Row& row : rows) {
         const Look look = look_of(row.method);
         std::string line, markers;
-        double px = 0, py = 0;
+        std::vector<Name> places;
         for (const EpochReport& e : row.epochs)
             if (const std::optional<double> v = value(e)) {
-                px = x.at(x_of(row, e)), py = y.at(*v);
-                if (line.empty() && row.method == "base")  // at its end the others begin
-                    svg += name_at(px + 8, py + 4, look);
+                const double px = x.at(x_of(row, e)), py = y.at(*v);
                 line += format("%c%.1f %.1f", line.empty() ? 'M' : 'L', px, py);
                 markers += marker(look.marker, px, py,
                                   look.name + format(", epoch %d: %.4g", e.epoch, *v));
+                places.push_back({px + 8, py + 4, look});
             }
         if (line.empty()) continue;
         svg += format("<g class=\"%s\"><path class=\"curve\" stroke-dasharray=\"%s\" d=\"",
                       look.css, look.dash) + line + "\"/>" + markers + "</g>\n";
-        if (row.method != "base") names.push_back({px + 8, py + 4, look});
+        if (row.method == "base") svg += below_middle(places).svg();  // others go on at its end
+        else names.push_back(places.back());
     }
     return "<figure>" + svg + end_names(names) + "</svg>\n</figure>\n";
 }
@@ -272,7 +282,8 @@ h2 { margin: 2.5rem 0 0.5rem; font-size: 1.25rem; }
 h3 { margin: 1rem 0 0.5rem; font-size: 1rem; }
 p { margin: 0.5rem 0 1rem; max-width: 46rem; }
 figure { margin: 0; }
-figcaption, .units span { color: var(--soft); font-size: 0.75rem; line-height: 1.3; }
+figcaption, .units span { margin-top: 0.15rem; color: var(--soft); font-size: 0.75rem;
+  line-height: 1.3; }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--ink); font-size: 11px; }
 .two { display: grid; gap: 1.5rem; grid-template-columns: minmax(0, 1fr); }

@@ -199,7 +199,7 @@ TEST_CASE("report: the names at the ends of lines do not overlap, and stay in th
              name = chart.find("<text class=\"name ", name + 1))
             places.push_back(std::stod(chart.substr(chart.find(" y=\"", name) + 4)));
         REQUIRE(places.size() == 4);
-        std::sort(places.begin() + 1, places.end());  // the first is the base's, where it starts
+        std::sort(places.begin() + 1, places.end());  // the first is the base's, below its middle
         for (size_t i = 2; i < 4; i++) CHECK(places[i] - places[i - 1] >= 11.9);
         CHECK(places[1] > 14);
         CHECK(places[3] <= 226);
