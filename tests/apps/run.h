@@ -7,14 +7,9 @@
 #include <filesystem>
 #include <string>
 
-#include "data/file.h"
 #include "tests/data/scratch.h"
 
 namespace slim {
-
-inline std::string text_of(const std::string& path) {
-    return std::string(as_text(read_file(path)));
-}
 
 // A program of the build that the tests are of: the same switches, the same folder.
 inline std::string built_program(const std::string& name) {

@@ -43,6 +43,10 @@ struct AsNobody {
     bool is_root;
 };
 
+inline std::string text_of(const std::string& path) {
+    return std::string(as_text(read_file(path)));
+}
+
 inline Bytes bytes_of(std::string_view text) { return {text.begin(), text.end()}; }
 
 }  // namespace slim

@@ -2,12 +2,14 @@
 // the README's walk through gdb. To be run from the root of the repository.
 #include <doctest/doctest.h>
 
-#include <array>
-#include <cstdio>  // popen
 #include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
+
+#include "tests/apps/run.h"
+
+namespace slim {
 
 namespace {
 
@@ -19,22 +21,6 @@ std::vector<std::string> lines_of(const std::string& path) {
     std::vector<std::string> lines;
     for (std::string line; std::getline(file, line);) lines.push_back(line);
     return lines;
-}
-
-struct Run {
-    std::string output;
-    int status;
-};
-
-Run run(const std::string& command) {
-    Run result;
-    std::FILE* pipe = popen(command.c_str(), "r");
-    REQUIRE(pipe);
-    std::array<char, 4096> part;
-    while (const size_t n = std::fread(part.data(), 1, part.size(), pipe))
-        result.output.append(part.data(), n);
-    result.status = pclose(pipe);
-    return result;
 }
 
 // What the header promises: the comment lines after "Expected output:" and an empty one, up to the
@@ -60,11 +46,11 @@ void check_lesson(const std::string& name, bool needs_digits = false) {
         MESSAGE("data/mnist is not there, so lesson " << name << " was left out");
         return;
     }
-    const fs::path program = fs::read_symlink("/proc/self/exe").parent_path() / "lessons" / name;
+    const std::string program = built_program("lessons/" + name);
     REQUIRE_MESSAGE(fs::exists(program), program << " is not there. hint: make lessons");
-    const Run lesson = run("'" + program.string() + "'");
+    const Finished lesson = run(program);
     CHECK(lesson.status == 0);
-    CHECK(lesson.output == expected_output("apps/lessons/" + name + ".cpp"));
+    CHECK(lesson.out == expected_output("apps/lessons/" + name + ".cpp"));
 }
 
 TEST_CASE("lesson 1") { check_lesson("01_gradients_by_hand"); }
@@ -144,16 +130,16 @@ TEST_CASE("the README's walk: in gdb from relu through its backward to the weigh
     check_in_order(readme, typed);
 
     if (!gdb_can_run("05_xor")) return;
-    const Run gdb = run(kGdb + "-x tests/lessons/walk.gdb " + kDebugged + "05_xor 2>&1");
-    check_in_order(gdb.output, shown);
+    const Finished gdb = run(kGdb + "-x tests/lessons/walk.gdb " + kDebugged + "05_xor 2>&1");
+    check_in_order(gdb.out, shown);
 }
 
 TEST_CASE("gdb stops in LoRA's forward, and shows the layer's tensors") {
     if (!gdb_can_run("07_lora")) return;
-    const Run gdb = run(kGdb + "-ex 'break slim::LoRALayer::forward' -ex run -ex 'print x' "
+    const Finished gdb = run(kGdb + "-ex 'break slim::LoRALayer::forward' -ex run -ex 'print x' "
                         "-ex 'print B' -ex finish -ex 'print $.impl._M_ptr->node' -ex 'graph $1' "
                         "-ex 'grad $1' -ex 'graph 1' " + kDebugged + "07_lora 2>&1");
-    check_in_order(gdb.output,
+    check_in_order(gdb.out,
                    {"slim::LoRALayer::forward (this=", "nn/lora.cpp:",
                     "$1 = Tensor (64, 8) leaf, grad no, [", "...] nan: 0",
                     "$2 = Tensor (6, 2) leaf, requires_grad, grad no, [0, 0, 0, 0, 0, 0, ...] nan:",
@@ -163,3 +149,5 @@ TEST_CASE("gdb stops in LoRA's forward, and shows the layer's tensors") {
 }
 
 }  // namespace
+
+}  // namespace slim

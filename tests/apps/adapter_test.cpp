@@ -1,0 +1,52 @@
+// The program adapter, from outside.
+#include <algorithm>  // count
+
+#include "tests/apps/run.h"
+#include "tests/nn/adapter_folder.h"
+
+namespace slim {
+
+TEST_CASE("build/adapter: inspect, check, diff and merge; bad input is one sentence and status 1") {
+    const std::string program = built_program("adapter");
+    if (!file_exists(program)) {
+        MESSAGE(program << " is not there, so this test did nothing. hint: make all");
+        return;
+    }
+    const AdapterFolder folder;
+    folder.write();
+    const ScratchFolder& scratch = folder.scratch;
+    const auto adapter = [&](const std::string& arguments, int wanted) {
+        const Finished done = run(program + " " + arguments);
+        INFO(arguments << "\n" << done.out << done.err);
+        CHECK(done.status == wanted);
+        CHECK(std::count(done.err.begin(), done.err.end(), '\n') == wanted);  // a sentence, or none
+        return wanted == 0 ? done.out : done.err;
+    };
+    check_words(adapter("inspect " + folder.path, 0), {"LoRA on 2 modules", "head.lora_A.weight"});
+    check_words(adapter("check " + folder.path, 0), {"PeftModel.from_pretrained"});
+    CHECK(adapter("diff " + folder.path + " " + folder.path, 0) == "no difference\n");
+
+    Rng rng(21);
+    Net net(rng);
+    save_parameters(net, scratch / "base");
+    const std::string merge = "merge " + folder.path + " --base " + scratch / "base" + " --out ";
+    check_words(adapter(merge + scratch / "merged", 0),
+                {"encoder.fc1.weight: merged\n", "head.weight: merged\n", "8 tensors"});
+    Net adapted(rng), merged(rng);
+    adapted.load_state_dict(net.state_dict());
+    attach_adapter(adapted, load_adapter(folder.path), rng);
+    load_parameters(merged, scratch / "merged");
+    check_close(merged.answer(), adapted.answer(), 1e-4, 1e-5);
+
+    check_words(adapter("", 1), {"inspect, check", "--help"});
+    check_words(adapter("inspect", 1), {"--help"});
+    check_words(adapter("inspect a b", 1), {"2 folders"});
+    check_words(adapter("explode " + folder.path, 1), {"\"explode\""});
+    check_words(adapter("inspect " + scratch / "none", 1), {"none/adapter_config.json"});
+    check_words(adapter("merge " + folder.path, 1), {"--base", "--out"});
+    check_words(adapter(merge + scratch / "base", 1), {"replace the base"});
+    check_words(adapter(merge + "/dev/full", 1), {"/dev/full", "no space"});
+    check_words(adapter("--explode", 1), {"--explode"});
+}
+
+}  // namespace slim

@@ -1,0 +1,41 @@
+// Adapters in files that were damaged: never a crash.
+#include <fstream>
+
+#include "tests/nn/adapter_folder.h"
+
+namespace slim {
+
+// write_file() waits for the disk, which is too long for a loop over the bytes of a file.
+static void overwrite(const std::string& path, std::string_view text) { std::ofstream(path) << text; }
+
+TEST_CASE("load_adapter: files cut off at any byte, and configurations with any byte changed") {
+    AdapterFolder folder(true);
+    folder.config["rank_pattern"] = Json::Object{{"he.*", 2}};
+    folder.write();
+    const std::string config_path = folder.path + "/adapter_config.json";
+    const std::string tensor_path = folder.path + "/adapter_model.safetensors";
+    const std::string config = text_of(config_path), tensors = text_of(tensor_path);
+    for (size_t n = 0; n < config.size(); n++) {
+        overwrite(config_path, std::string_view(config).substr(0, n));
+        CHECK_ERROR(load_adapter(folder.path), config_path);
+    }
+    // Any other byte may still be a valid configuration, but never a crash.
+    for (size_t n = 0; n < config.size(); n++)
+        for (const char byte : {'\0', '"', '{', '9', '-', '\x80', char(config[n] ^ 1)}) {
+            std::string changed = config;
+            changed[n] = byte;
+            overwrite(config_path, changed);
+            try {
+                load_adapter(folder.path);
+            } catch (const Error& e) {
+                CHECK(std::string(e.what()).find("adapter_") != std::string::npos);
+            }
+        }
+    overwrite(config_path, config);
+    for (size_t n = 0; n < tensors.size(); n++) {
+        overwrite(tensor_path, std::string_view(tensors).substr(0, n));
+        CHECK_ERROR(load_adapter(folder.path), tensor_path);
+    }
+}
+
+}  // namespace slim

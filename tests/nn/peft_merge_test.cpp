@@ -1,0 +1,193 @@
+// Adapters in files: worked into a base, described and compared.
+#include <limits>
+
+#include "nn/peft_report.h"
+#include "tests/nn/adapter_folder.h"
+
+namespace slim {
+
+// ---- merging files ------------------------------------------------------------------------------
+
+TEST_CASE("merge_into: the same weights as merging the modules, for all kinds of adapters") {
+    for (const Method method : {Method::kLoRA, Method::kDoRA})
+        for (const BiasTraining bias : {BiasTraining::kNone, BiasTraining::kAll}) {
+            ScratchFolder folder;
+            Rng rng(19);
+            Net net(rng);
+            save_parameters(net, folder / "base");
+            const AdapterConfig config{.method = method,
+                                       .options = {.rank = 3, .alpha = 2},
+                                       .target_modules = {"embed", "fc1"},
+                                       .rank_pattern = {{"encoder.fc1", 1}},
+                                       .alpha_pattern = {{"embed", 5}},
+                                       .bias = bias};
+            Adapters adapters(net);
+            adapters.add("a", config, rng);
+            perturb_trained(net, rng);
+            save_adapter(folder / "a", config, adapters.places("a"));
+            adapters.merge();
+
+            const TensorFile base = read_safetensors(folder / "base");
+            const TensorFile merged = merge_into(base, load_adapter(folder / "a"));
+            CHECK(merged.metadata.at("format") == "pt");
+            CHECK(merged.tensors.size() == base.tensors.size());
+            for (const auto& entry : net.state_dict()) {
+                const auto& [name, tensor] = entry;
+                INFO(entry.first);
+                CHECK(merged.stored(name).dtype == kRealDtype);
+                check_answers(merged.tensor(name), tensor);
+                const bool same = merged.stored(name).bytes == base.stored(name).bytes;
+                const bool is_other = name.starts_with("encoder.fc2.") || name == "head.weight";
+                CHECK(same == (name.ends_with("bias") ? bias == BiasTraining::kNone : is_other));
+            }
+            write_safetensors(folder / "merged", merged);
+            Net plain(rng);
+            load_parameters(plain, folder / "merged");
+            check_answers(plain.answer(), net.answer());
+        }
+}
+
+TEST_CASE("merge_into: a row of zeros under DoRA stays finite") {
+    AdapterFolder folder(true);
+    TensorFile base;
+    Tensor W = ones({7, 5}), head = ones({2, 4});
+    std::fill_n(W.mutable_data() + 5, 5, real(0));
+    base.tensors["encoder.fc1.weight"] = store(W);
+    base.tensors["head.weight"] = store(head);
+    Tensor B = ones({7, 2});
+    std::fill_n(B.mutable_data() + 2, 2, real(0));
+    folder.put("encoder.fc1.lora_B.weight", B);
+    const Tensor merged = merge_into(base, folder.load()).tensor("encoder.fc1.weight");
+    for (int64_t j = 0; j < 5; j++) CHECK(merged.at({1, j}) == 0);
+    for (real v : merged.to_vector()) CHECK(std::isfinite(v));
+}
+
+TEST_CASE("merge_into: 16-bit weights become F32, and what is not adapted stays to the byte") {
+    const AdapterFolder folder;
+    TensorFile base;
+    base.metadata = {{"author", "me"}};
+    base.tensors["encoder.fc1.weight"] = {"BF16", {7, 5}, Bytes(70)};  // zeros
+    base.tensors["head.weight"] = store(zeros({2, 4}), "F64");
+    base.tensors["other"] = {"F16", {3}, {1, 2, 3, 4, 5, 6}};
+    base.tensors["ids"] = store(std::vector<int64_t>{1, 2});
+    const LoadedAdapter adapter = folder.load();
+    const TensorFile merged = merge_into(base, adapter);
+    CHECK(merged.stored("encoder.fc1.weight").dtype == "F32");
+    CHECK(merged.stored("head.weight").dtype == "F64");
+    CHECK(merged.stored("other").bytes == base.stored("other").bytes);
+    CHECK(merged.stored("ids").bytes == base.stored("ids").bytes);
+    CHECK(merged.metadata.at("author") == "me");
+    // Zero plus s B A, with s = 6 / 2.
+    const Tensor want = 3 * matmul(adapter.B({"head", false}), adapter.A({"head", false}));
+    check_close(merged.tensor("head.weight"), want, 1e-6, 1e-6);
+}
+
+TEST_CASE("merge_into: another base, and what is not finite, are refused") {
+    const AdapterFolder folder;
+    TensorFile base;
+    base.path = "base.safetensors";
+    base.tensors["encoder.fc1.weight"] = store(ones({7, 5}));
+    base.tensors["head.weigth"] = store(ones({2, 4}));
+    CHECK_ERROR(merge_into(base, folder.load()), "base.safetensors", "head.weight", folder.path,
+                "the most similar is head.weigth");
+    base.tensors["head.weight"] = store(ones({4, 2}));
+    CHECK_ERROR(merge_into(base, folder.load()), "base.safetensors", "head.weight", "(4, 2)",
+                "(2, 4)");
+    base.tensors["head.weight"] = {"I64", {2, 4}, Bytes(64)};
+    CHECK_ERROR(merge_into(base, folder.load()), "head.weight", "I64");
+    for (const double poison :
+         {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+        base.tensors["head.weight"] = store(full({2, 4}, poison));
+        CHECK_ERROR(merge_into(base, folder.load()), folder.path, "head.weight", "not finite");
+        base.tensors["head.weight"] = store(ones({2, 4}));
+        for (const char* name : {"head.lora_A.weight", "head.lora_B.weight"}) {
+            AdapterFolder spoiled;
+            spoiled.put(name, full(spoiled.file.tensors.at(kPrefix + name).shape, poison));
+            CHECK_ERROR(merge_into(base, spoiled.load()), "head.weight", "not finite");
+        }
+    }
+    AdapterFolder bias;
+    bias.config["bias"] = "all";
+    bias.put("fc1.bias", full({4}, std::numeric_limits<double>::quiet_NaN()));
+    base.tensors["fc1.bias"] = store(ones({4}));
+    CHECK_ERROR(merge_into(base, bias.load()), "fc1.bias", "not finite");
+    bias.put("fc1.bias", ones({4}));
+    base.tensors["fc1.bias"] = store(ones({5}));
+    CHECK_ERROR(merge_into(base, bias.load()), "fc1.bias", "(5)", "(4)");
+    base.tensors["fc1.bias"] = store(zeros({4}));
+    CHECK(merge_into(base, bias.load()).tensor("fc1.bias").to_vector() == std::vector<real>(4, 1));
+}
+
+// ---- reports ------------------------------------------------------------------------------------
+
+TEST_CASE("describe_adapter: the configuration, every tensor and every module") {
+    AdapterFolder folder(true);
+    folder.config["alpha_pattern"] = Json::Object{{"head", 5}};
+    folder.config["novelty"] = 1;
+    folder.put("head.lora_A.weight", tensor({1, 2, 0, 0, 0, 0, 0, 0}, {2, 4}));
+    folder.put("head.lora_B.weight", tensor({3, 0, 4, 0}, {2, 2}));
+    folder.put("head.lora_magnitude_vector", tensor({1.5, 0.25}));
+    // A has norm sqrt(5), B has 5, and B A, of rank 1, 5 sqrt(5); s = 5 / 2.
+    check_words(
+        describe_adapter(folder.load()),
+        {folder.path + ": DoRA on 2 modules, 6 tensors, trainable params: 45\n",
+         "\"lora_alpha\": 6",
+         "head.lora_A.weight                               (2, 4)         F32        2.23607\n",
+         "head.lora_B.weight                               (2, 2)         F32              5\n",
+         "head.lora_magnitude_vector                       (2)            F32        1.52069\n",
+         "\nhead                                  2        5      2.5      27.9508  0.25 to 1.5\n",
+         "\nencoder.fc1                           2        6        3", "note: ", "novelty"});
+}
+
+TEST_CASE("check_adapter: what PEFT would do, and a tensor that is not finite") {
+    AdapterFolder folder(true);
+    folder.file.metadata.clear();
+    check_words(check_adapter(folder.load()),
+                {"DoRA on 2 modules", "PeftModel.from_pretrained(base, \"" + folder.path + "\")",
+                 "metadata", "all zeros is NaN in PEFT"});
+    AdapterFolder plain;
+    const std::string text = check_adapter(plain.load());
+    for (const char* word : {"metadata", "NaN", "bias", "dropout", "padding", "16-bit"})
+        CHECK(text.find(word) == std::string::npos);
+    plain.config["bias"] = "lora_only";
+    check_words(check_adapter(plain.load()), {"note: ", "peft#3306"});
+    plain.put("encoder.fc1.base_layer.bias", ones({7}));
+    check_words(check_adapter(plain.load()), {"leaves them out", "does not put those back"});
+
+    AdapterFolder embed;
+    embed.config["lora_dropout"] = 0.1;
+    embed.config["target_modules"] = Json::List{"embed"};
+    embed.file.tensors.clear();
+    embed.put("embed.lora_embedding_A", ones({2, 11}));
+    embed.file.tensors[kPrefix + "embed.lora_embedding_B"] = {"F16", {5, 2}, Bytes(20)};
+    check_words(check_adapter(embed.load()), {"ignores lora_dropout on an Embedding", "16-bit"});
+
+    folder.put("head.lora_magnitude_vector",
+               tensor({1, real(std::numeric_limits<double>::quiet_NaN())}));
+    CHECK_ERROR(check_adapter(folder.load()), folder.path, "head.lora_magnitude_vector",
+                "element 1", "nan", "finite");
+}
+
+TEST_CASE("compare_adapters: nothing for equals, else each key and tensor that differs") {
+    AdapterFolder a, b;
+    CHECK(compare_adapters(a.load(), b.load()).empty());
+    CHECK(compare_adapters(a.load(), a.load()).empty());
+    a.put("head.lora_A.weight", tensor({3, 4, 0, 0, 0, 0, 0, 0}, {2, 4}));
+    b.put("head.lora_A.weight", tensor({3, 4, 0, 0, 0, -0.5, 0, 0}, {2, 4}));
+    b.config["lora_alpha"] = 7;
+    b.config["bias"] = "none";
+    b.config["target_modules"] = Json::List{"encoder.fc1", "head", "embed"};
+    b.put("embed.lora_embedding_A", ones({2, 11}));
+    b.put("embed.lora_embedding_B", ones({5, 2}));
+    b.put("encoder.fc1.lora_A.weight", ones({2, 6}));
+    CHECK(compare_adapters(a.load(), b.load()) ==
+          "bias: absent | \"none\"\n"
+          "lora_alpha: 6 | 7\n"
+          "target_modules: [\"encoder.fc1\",\"head\"] | [\"encoder.fc1\",\"head\",\"embed\"]\n"
+          "embed.lora_embedding_A: only in " +
+              b.path + "\n" + "embed.lora_embedding_B: only in " + b.path + "\n" +
+              "encoder.fc1.lora_A.weight: (2, 5) | (2, 6)\n"
+              "head.lora_A.weight: largest difference 0.5, relative 0.1\n");
+}
+
+}  // namespace slim
