@@ -5,6 +5,8 @@
 
 #include <cstdio>
 
+#include "core/gemm.h"
+
 namespace {
 
 struct LastLine : doctest::IReporter {
@@ -33,6 +35,7 @@ REGISTER_LISTENER("last_line", 1, LastLine);
 }  // namespace
 
 int main(int argc, char** argv) {
+    slim::set_blas_threads(1);  // as the programs do: idle threads spin, and slow a machine down
     doctest::Context context(argc, argv);
     context.setOption("no-intro", true);
     const int status = context.run();

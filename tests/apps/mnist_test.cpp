@@ -1,5 +1,4 @@
 // End to end on real digits, when data/mnist holds them: pretrain, adapt, fine-tune, compare.
-#include "core/gemm.h"
 #include "data/mnist.h"
 #include "nn/adapt.h"
 #include "nn/sequential.h"
@@ -20,8 +19,6 @@ TEST_CASE("MNIST: one epoch of 10,000 images, then LoRA and DoRA for as long, on
         MESSAGE("data/mnist is not there, so this test did nothing");
         return;
     }
-    const int threads_before = blas_threads();
-    set_blas_threads(1);  // as the programs do: idle threads spin, and slow a busy machine down
     const ImageSet images = first_images(load_mnist("data/mnist", Split::kTrain), 10000);
     const ImageSet test = first_images(load_mnist("data/mnist", Split::kTest), 2000);
     const TrainOptions once{.epochs = 1, .batch_size = 64, .shuffle = true, .show_progress = false};
@@ -50,7 +47,6 @@ TEST_CASE("MNIST: one epoch of 10,000 images, then LoRA and DoRA for as long, on
                 CHECK(same_bits(tensor, before.at(plain)));
             }
     }
-    set_blas_threads(threads_before);
 }
 
 }  // namespace slim
