@@ -79,19 +79,23 @@ void Options::print_help(const char* program) const {
 }
 
 std::vector<std::string> Options::parse(int argc, char** argv) const {
+    constexpr int kLong = 256;  // what getopt returns for each of ours, and no letter
     std::vector<option> table;
     for (const Option& o : options_)
         table.push_back({o.name.c_str(), o.argument.empty() ? no_argument : required_argument,
-                         nullptr, 0});
-    table.push_back({"help", no_argument, nullptr, 0});
+                         nullptr, kLong});
+    table.push_back({"help", no_argument, nullptr, kLong});
     table.push_back({nullptr, 0, nullptr, 0});
 
     optind = 0;  // start afresh, also in a process that parses more than once
     int index = 0;
     for (int code; (code = getopt_long(argc, argv, ":", table.data(), &index)) != -1;) {
         check(code != ':', argv[optind - 1], ": its value is missing. hint: see --help");
-        // getopt leaves the letter of a wrong short option in optopt: the "r" of -rate.
-        check(code == 0, optopt ? std::string{'-', char(optopt)} : argv[optind - 1],
+        // Of a wrong one getopt leaves in optopt: kLong if it is ours and was given a value that it
+        // does not take, the letter of a short one ("r" of -rate), or 0.
+        check(code == kLong || optopt != kLong, argv[optind - 1],
+              ": this option takes no value. hint: see --help");
+        check(code == kLong, optopt ? std::string{'-', char(optopt)} : argv[optind - 1],
               ": there is no such option. hint: see --help");
         if (size_t(index) == options_.size()) {
             print_help(argv[0]);

@@ -18,11 +18,10 @@ namespace slim {
 // ---- looking at a model -------------------------------------------------------------------------
 
 ModelPictures picture_model(Module& model, const ImageSet& test, size_t mistakes) {
-    NoGrad no_grad;
+    const NoGrad no_grad;
     ModelPictures pictures{test.rows, test.cols, {}, {}, nullptr};
     pictures.first_layer = first_layer_change(model, test.features());
-    const bool was_training = model.training;
-    model.eval();
+    const EvalMode eval_mode(model);
     for (int64_t first = 0; first < test.count; first += 500) {
         const Batch batch = batch_of(test, first, std::min<int64_t>(500, test.count - first));
         const Tensor log_p = log_softmax(model(batch.x));
@@ -40,7 +39,6 @@ ModelPictures picture_model(Module& model, const ImageSet& test, size_t mistakes
                                          p(predicted[i]), {}});
         }
     }
-    model.train(was_training);
 
     std::vector<Mistake>& list = pictures.mistakes;
     std::stable_sort(list.begin(), list.end(), [](const Mistake& a, const Mistake& b) {

@@ -94,6 +94,21 @@ struct Module {
     bool training = true;
 };
 
+// While it lives, the model is in evaluation mode; then, also after an error, as it was.
+class EvalMode {
+public:
+    explicit EvalMode(Module& model) : model_(model), was_training_(model.training) {
+        model_.eval();
+    }
+    ~EvalMode() { model_.train(was_training_); }
+    EvalMode(const EvalMode&) = delete;
+    EvalMode& operator=(const EvalMode&) = delete;
+
+private:
+    Module& model_;
+    bool was_training_;
+};
+
 // As PyTorch prints a model: one line per module, children indented.
 std::string to_string(Module& module);
 std::ostream& operator<<(std::ostream& out, Module& module);

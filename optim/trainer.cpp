@@ -83,16 +83,14 @@ private:
 }  // namespace
 
 Evaluation evaluate(Module& model, const ImageSet& images, int64_t batch_size) {
-    NoGrad no_grad;
-    const bool was_training = model.training;
-    model.eval();
+    const NoGrad no_grad;
+    const EvalMode eval_mode(model);
     TrainProgress sums;
     for (int64_t first = 0; first < images.count; first += batch_size) {
         const Batch batch = batch_of(images, first, std::min(batch_size, images.count - first));
         const Tensor logits = model(batch.x);
         tally(sums, logits, batch.labels, cross_entropy(logits, batch.labels).item());
     }
-    model.train(was_training);
     return {mean_loss(sums), accuracy(sums)};
 }
 

@@ -102,6 +102,14 @@ TEST_CASE("options: a missing value is named") {
     CHECK_ERROR(Settings({"--shuffle", "--data"}), "--data: ", "value is missing");
 }
 
+TEST_CASE("options: a value for an option that takes none is refused") {
+    for (const char* text : {"--shuffle=yes", "--shuffle=", "--help=me"}) {
+        INFO(text);
+        CHECK_ERROR(Settings({"--epochs", "3", text}), std::string(text) + ": ", "takes no value");
+    }
+    CHECK(Settings({"--shuffle", "yes"}).rest == std::vector<std::string>{"yes"});
+}
+
 TEST_CASE("options: parsing again starts afresh, also after an error") {
     CHECK_ERROR(Settings({"-xyz"}), "no such option");
     CHECK(Settings({"--epochs", "4"}).epochs == 4);

@@ -271,7 +271,7 @@ TEST_CASE("evaluate: the mean loss and the share of right answers, whatever the 
     }
 }
 
-TEST_CASE("evaluate: leaves the mode as it was, uses no dropout, records nothing") {
+TEST_CASE("evaluate: leaves the mode as it was, also after an error; no dropout, no graph") {
     const ImageSet images = striped_images(20);
     Rng rng(17);
     auto dropout = std::make_shared<Dropout>(0.5, rng);
@@ -286,6 +286,11 @@ TEST_CASE("evaluate: leaves the mode as it was, uses no dropout, records nothing
         CHECK(first.loss == second.loss);
         CHECK(blocks.leaked() == 0);
     }
+    const ImageSet wrong{Bytes(20 * 4), Bytes(20), 20, 2, 2};  // of 4 pixels instead of 9
+    model.train();
+    CHECK_ERROR(evaluate(model, wrong), "(20, 4)");
+    CHECK(model.training);
+    CHECK(dropout->training);
     CHECK(dropout->rng.state == state);
     CHECK(grad_enabled());
     for (const Tensor& p : model.parameters()) CHECK(p.grad_data() == nullptr);
