@@ -123,6 +123,22 @@ $(LESSONS): $(BUILD)/%: $(BUILD)/obj/apps/%.o $(BUILD)/obj/apps/program.o $(LIBR
 
 $(BUILD)/tests: $(call object,$(wildcard tests/lessons/*.cpp)) | $(LESSONS)  # which they run
 
+# Two lessons for the tests to walk through in gdb. Only the files in the way are compiled for it.
+NO_GDB := $(if $(shell command -v gdb),,1)
+WALKS  = $(addprefix $(BUILD)/in-gdb/,$(if $(VARIANT)$(NO_GDB),,05_xor 07_lora))
+WALKED = $(addprefix $(BUILD)/obj/in-gdb/,core/activations.o core/autograd.o core/matmul.o \
+           nn/linear.o nn/lora.o)
+$(BUILD)/obj/in-gdb/%.o: %.cpp
+	@mkdir -p $(@D)
+	@echo "  compile $<, for gdb"
+	@$(CXX) $(FLAGS) -O0 -c $< -o $@
+$(WALKS): $(BUILD)/in-gdb/%: $(BUILD)/obj/in-gdb/apps/lessons/%.o $(WALKED) \
+                             $(call object,apps/program.cpp) $(LIBRARY)
+	@mkdir -p $(@D)
+	@echo "  link    $@"
+	@$(CXX) $(FLAGS) $^ -lopenblas -o $@
+$(BUILD)/tests: | $(WALKS)
+
 lessons: $(LESSONS)  ## run the course; lesson-07 is one of it, gdb-07 opens that one in gdb
 	@for lesson in $^; do echo "== $$lesson"; $$lesson || exit 1; echo; done
 lesson-%:

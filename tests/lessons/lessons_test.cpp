@@ -89,20 +89,20 @@ TEST_CASE("the lessons: twelve, each of at most 120 lines, and with a header tha
 
 // ---- the debugger -------------------------------------------------------------------------------
 
-const std::string kDebugged = "build/variant-debug/lessons/";
 const std::string kGdb = "gdb -batch -nx -iex 'set auto-load local-gdbinit off' -x .gdbinit ";
 
-bool gdb_can_run(const std::string& lesson) {
+// The lesson as it is built for gdb; "" if the test is left out.
+std::string lesson_in_gdb(const std::string& lesson) {
+    const std::string program = built_program("in-gdb/" + lesson);
     if (run("command -v gdb").status != 0) {
         MESSAGE("gdb is not there, so this test did nothing");
-        return false;
+        return "";
     }
-    if (!fs::exists(kDebugged + lesson)) {
-        MESSAGE(kDebugged << lesson << " is not there, so this test did nothing. hint: make "
-                          << "DEBUG=1 lessons");
-        return false;
+    if (!fs::exists(program)) {  // with other switches than make's own
+        MESSAGE(program << " is not there, so this test did nothing");
+        return "";
     }
-    return true;
+    return program;
 }
 
 // Each of the words occurs in the text, after the one before it.
@@ -129,16 +129,18 @@ TEST_CASE("the README's walk: in gdb from relu through its backward to the weigh
     for (const std::string& line : lines_of("README.md")) readme += line + "\n";
     check_in_order(readme, typed);
 
-    if (!gdb_can_run("05_xor")) return;
-    const Finished gdb = run(kGdb + "-x tests/lessons/walk.gdb " + kDebugged + "05_xor 2>&1");
+    const std::string lesson = lesson_in_gdb("05_xor");
+    if (lesson.empty()) return;
+    const Finished gdb = run(kGdb + "-x tests/lessons/walk.gdb " + lesson + " 2>&1");
     check_in_order(gdb.out, shown);
 }
 
 TEST_CASE("gdb stops in LoRA's forward, and shows the layer's tensors") {
-    if (!gdb_can_run("07_lora")) return;
+    const std::string lesson = lesson_in_gdb("07_lora");
+    if (lesson.empty()) return;
     const Finished gdb = run(kGdb + "-ex 'break slim::LoRALayer::forward' -ex run -ex 'print x' "
-                        "-ex 'print B' -ex finish -ex 'print $.impl._M_ptr->node' -ex 'graph $1' "
-                        "-ex 'grad $1' -ex 'graph 1' " + kDebugged + "07_lora 2>&1");
+                             "-ex 'print B' -ex finish -ex 'print $.impl._M_ptr->node' "
+                             "-ex 'graph $1' -ex 'grad $1' -ex 'graph 1' " + lesson + " 2>&1");
     check_in_order(gdb.out,
                    {"slim::LoRALayer::forward (this=", "nn/lora.cpp:",
                     "$1 = Tensor (64, 8) leaf, grad no, [", "...] nan: 0",
