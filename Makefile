@@ -31,7 +31,8 @@ SOURCES  = $(wildcard core/*.cpp data/*.cpp nn/*.cpp optim/*.cpp)
 TESTS    = $(wildcard tests/*.cpp tests/core/*.cpp tests/data/*.cpp tests/nn/*.cpp \
              tests/optim/*.cpp tests/apps/*.cpp tests/reference/*.cpp)
 object   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(1))
-SHARED   = $(call object,$(addprefix apps/,program.cpp report.cpp report_layer.cpp drawing.cpp))
+SHARED   = $(call object,$(addprefix apps/,program.cpp adapter_report.cpp drawing.cpp report.cpp \
+             report_layer.cpp))
 
 all: $(LIBRARY) $(PROGRAMS)  ## the library and the programs, in build/
 
@@ -131,7 +132,7 @@ WALKED = $(addprefix $(BUILD)/obj/in-gdb/,core/activations.o core/autograd.o cor
 $(BUILD)/obj/in-gdb/%.o: %.cpp
 	@mkdir -p $(@D)
 	@echo "  compile $<, for gdb"
-	@$(CXX) $(FLAGS) -O0 -c $< -o $@
+	@$(CXX) $(FLAGS) -O0 -g3 -c $< -o $@
 $(WALKS): $(BUILD)/in-gdb/%: $(BUILD)/obj/in-gdb/apps/lessons/%.o $(WALKED) \
                              $(call object,apps/program.cpp) $(LIBRARY)
 	@mkdir -p $(@D)

@@ -6,9 +6,9 @@
 //       build/adapter merge DIR --base FILE --out FILE
 #include <cstdio>
 
+#include "apps/adapter_report.h"
 #include "apps/program.h"
 #include "nn/peft.h"
-#include "nn/peft_report.h"
 
 using namespace slim;
 
