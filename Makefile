@@ -127,8 +127,8 @@ $(BUILD)/tests: $(call object,$(wildcard tests/lessons/*.cpp)) | $(LESSONS)  # w
 # Two lessons for the tests to walk through in gdb. Only the files in the way are compiled for it.
 NO_GDB := $(if $(shell command -v gdb),,1)
 WALKS  = $(addprefix $(BUILD)/in-gdb/,$(if $(VARIANT)$(NO_GDB),,05_xor 07_lora))
-WALKED = $(addprefix $(BUILD)/obj/in-gdb/,core/activations.o core/autograd.o core/matmul.o \
-           nn/linear.o nn/lora.o)
+WALKED = $(addprefix $(BUILD)/obj/in-gdb/,core/activations.o core/arithmetic.o core/autograd.o \
+           core/matmul.o nn/linear.o nn/lora.o)
 $(BUILD)/obj/in-gdb/%.o: %.cpp
 	@mkdir -p $(@D)
 	@echo "  compile $<, for gdb"

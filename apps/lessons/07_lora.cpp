@@ -63,6 +63,9 @@ int main() {
                 long(A.size() + B.size()));
     std::printf("for W [4096, 4096] and rank 8: %ld and %ld\n\n", 4096L * 4096, 2 * 8 * 4096L);
 
+    // Written out, y is the base's output plus the branch's; LinearWithLoRA does it in one op.
+    const Tensor written_out = base->forward(x) + model.lora(x);
+
     // B starts at zero, so B A is zero: training begins exactly where the base stands.
     const Tensor fresh = model(x);
     std::printf("fresh adapter gives the base's output, bit for bit: %s\n",
@@ -73,7 +76,7 @@ int main() {
     //     dB = s g^T h        zero if A is zero
     //     dA = s (g B)^T x    zero if B is zero
     // So A starts at random. At first only B has a gradient; after one step both do.
-    backward(mse_loss(fresh, target));
+    backward(mse_loss(written_out, target));
     std::printf("first step: dA is zero: %s, dB is zero: %s, W has a gradient: %s\n",
                 yes(all_zero(A.grad())), yes(all_zero(B.grad())), yes(base->weight.has_grad()));
     model.zero_grad();
