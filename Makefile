@@ -18,9 +18,9 @@ FLAGS += $(if $(PORTABLE),,-march=native)
 FLAGS += $(if $(filter double,$(REAL)),-DSLIM_REAL_DOUBLE)
 FLAGS += $(if $(SAN),-O1 -fsanitize=address -fsanitize=undefined -fno-sanitize-recover=all)
 # Time goes into loops over numbers. All else compiles in half the time without -O3, and is as fast.
-LOOPS = core/activations core/arithmetic core/broadcast core/loss core/matmul core/random \
-        core/reduce core/tensor data/batches nn/dora_linear nn/dora_scale nn/embedding \
-        nn/lora_linear nn/quantize optim/adam optim/clip optim/sgd
+LOOPS = apps/bench_cases core/activations core/arithmetic core/broadcast core/loss core/matmul \
+        core/random core/reduce core/tensor data/batches nn/dora_linear nn/dora_scale \
+        nn/embedding nn/lora_linear nn/quantize optim/adam optim/clip optim/sgd
 $(LOOPS:%=$(BUILD)/obj/%.o): FLAGS += $(if $(DEBUG)$(SAN),,-O3)
 $(BUILD)/obj/tests/%.o: FLAGS += -O0 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
 
@@ -43,7 +43,8 @@ $(LIBRARY): $(call object,$(SOURCES))
 
 $(PROGRAMS): $(BUILD)/%: $(BUILD)/obj/apps/%.o $(SHARED) $(LIBRARY)
 	@echo "  link    $@"
-	@$(CXX) $(FLAGS) $^ -lopenblas $(MPI_LIBS) -o $@
+	@$(CXX) $(FLAGS) $(filter %.o,$^) $(LIBRARY) -lopenblas $(MPI_LIBS) -o $@
+$(BUILD)/bench: $(call object,apps/bench_cases.cpp)
 
 # Open MPI's compiler knows where its headers are, which are not ours to warn about.
 $(BUILD)/mnist_mpi: MPI_LIBS = $(shell mpicxx --showme:link)
