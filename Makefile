@@ -99,6 +99,11 @@ bench:  ## how fast it is, as ratios to what could not be cheaper
 	@$(MAKE) -j$(JOBS) $(BUILD)/bench
 	@$(BUILD)/bench $(ARGS)
 
+PYTHON = /usr/bin/python3  # the one that Debian's python3-torch is for
+bench-torch:  ## the same steps in PyTorch, in turn with ours
+	@$(MAKE) -j$(JOBS) $(BUILD)/bench
+	@$(PYTHON) apps/bench_torch.py --bench $(BUILD)/bench $(ARGS)
+
 lines:  ## code lines per folder, comments and blank lines not counted
 	@for folder in core data nn optim apps tests; do \
 	  find $$folder -name '*.h' -o -name '*.cpp' | xargs cat 2>/dev/null | \
@@ -173,8 +178,8 @@ help:  ## this list
 	@echo "            PORTABLE=1 (without -march=native)  CXX=clang++  ARGS='--epochs 3' (for run)"
 	@echo "            MPI=1 (all, deps: also build/mnist_mpi, for several processes; Open MPI)"
 
-.PHONY: all deps data run test bench test-binary print-test-binary test-mpi test-mpi-binary \
-        lines check-includes format clean help
+.PHONY: all deps data run test bench bench-torch test-binary print-test-binary test-mpi \
+        test-mpi-binary lines check-includes format clean help
 ifneq ($(filter deps,$(MAKECMDGOALS)),)
 .NOTPARALLEL:  # first the packages, then what needs them
 endif
