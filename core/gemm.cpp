@@ -27,6 +27,24 @@ thread_local GemmCount count;
 
 }  // namespace
 
+// ---- threads ------------------------------------------------------------------------------------
+// On a small or thin product, threads wait for one another longer than they work: it gets one.
+
+static int threads = openblas_get_num_threads();
+
+static int threads_for(int64_t m, int64_t n, int64_t k) {
+    const bool small = double(m) * double(n) * double(k) < 1e6 || std::min(m, n) < 16;
+    return small ? 1 : threads;
+}
+
+int blas_threads() { return threads; }
+
+void set_blas_threads(int n) {
+    check(n >= 1 && n <= 64, "threads: ", n, "; the number of threads must be between 1 and 64");
+    openblas_set_num_threads(n);
+    threads = openblas_get_num_threads();  // fewer, if OpenBLAS was built for fewer
+}
+
 // ---- blocks -------------------------------------------------------------------------------------
 // BLAS copies its operands into an order of its own before it multiplies. For AVX-512, OpenBLAS
 // also has kernels that do without (its sgemm_small_kernel_permit_skylakex.c says when): for up to
@@ -50,7 +68,7 @@ struct Block {
 static Block block_of(Transpose trans_a, Transpose trans_b, int64_t m, int64_t n, int64_t k) {
     const int64_t small = 1'000'000, results = 1200;
     const double work = double(m) * double(n) * double(k);
-    if (!splitting || openblas_get_num_threads() > 1) return {m, n};
+    if (!splitting || threads_for(m, n, k) > 1) return {m, n};
     if (work <= double(small) || work > 16 * double(small)) return {m, n};
     int64_t rows = m, cols = n;
     if (trans_b == kNormal) rows = small / (n * k) / 8 * 8;
@@ -77,6 +95,7 @@ void gemm(Transpose trans_a, Transpose trans_b, int64_t m, int64_t n, int64_t k,
     count.flops += 2 * m * n * k;
     const auto flag = [](Transpose t) { return t == kTransposed ? CblasTrans : CblasNoTrans; };
     const auto stride = [](int64_t row) { return int(std::max(int64_t(1), row)); };  // BLAS: >= 1
+    if (threads > 1) openblas_set_num_threads(threads_for(m, n, k));  // takes 10 ns
     const Block block = block_of(trans_a, trans_b, m, n, k);
     for (int64_t i = 0; i < m; i += block.rows)
         for (int64_t j = 0; j < n; j += block.cols)
@@ -96,11 +115,5 @@ void gemm_to_grad(Transpose trans_a, Transpose trans_b, int64_t m, int64_t n, in
 GemmCount gemm_count() { return count; }
 
 const char* blas_core_name() { return openblas_get_corename(); }
-int blas_threads() { return openblas_get_num_threads(); }
-
-void set_blas_threads(int n) {
-    check(n >= 1 && n <= 64, "threads: ", n, "; the number of threads must be between 1 and 64");
-    openblas_set_num_threads(n);
-}
 
 }  // namespace slim

@@ -144,6 +144,22 @@ TEST_CASE("gemm: the counters count calls and operations") {
     CHECK(gemm_count().flops == before.flops + 2 * 2 * 3 * 5);
 }
 
+// Which threads have worked shows in the last bits.
+TEST_CASE("gemm: a thin product gets one thread, whatever is set") {
+    Rng rng(5);
+    const int64_t m = 600, n = 14, k = 513;
+    const Tensor a = random_tensor({m, k}, rng, false), b = random_tensor({k, n}, rng, false);
+    const int threads = blas_threads();
+    std::vector<Tensor> results;
+    for (const int wanted : {1, 2}) {
+        set_blas_threads(wanted);
+        results.push_back(matmul(a, b));
+        CHECK(blas_threads() == wanted);
+    }
+    set_blas_threads(threads);
+    CHECK(same_bits(results[0], results[1]));
+}
+
 TEST_CASE("gemm: the BLAS names its kernel and its threads can be set") {
     CHECK(std::string(blas_core_name()) != "");
     const int threads = blas_threads();
