@@ -28,7 +28,7 @@ struct Shard {
 
 class Batches {
 public:
-    // Keeps a reference to set; starts in order. With a shard, next() gives that part of each batch.
+    // Keeps a reference to set; starts in order. With a shard, next() gives that part of a batch.
     Batches(const ImageSet& set, int64_t batch_size, Shard shard = {});
     Batches(ImageSet&& temporary, int64_t, Shard = {}) = delete;
 
