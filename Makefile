@@ -149,7 +149,7 @@ $(BUILD)/tests: | $(WALKS)
 lessons: $(LESSONS)  ## run the course; lesson-07 is one of it, gdb-07 opens that one in gdb
 	@for lesson in $^; do echo "== $$lesson"; $$lesson || exit 1; echo; done
 lesson-%:
-	@$(MAKE) -s $(or $(filter $(BUILD)/lessons/$*_%,$(LESSONS)),$(error there is no lesson $*))
+	@$(MAKE) -s $(or $(filter $(BUILD)/lessons/$*_%,$(LESSONS)),$(error there is no lesson $*. hint: lesson-01 to lesson-12))
 	@$(filter $(BUILD)/lessons/$*_%,$(LESSONS)) $(ARGS)
 gdb-%:  # stops where the lesson's header says
 	@$(MAKE) -s DEBUG=1 LESSON=$* in-gdb

@@ -12,9 +12,9 @@ namespace slim {
 // enough for a serious check; the float build's defaults still catch a wrong formula.
 struct GradcheckOptions {
     double eps = sizeof(real) == 8 ? 1e-6 : 1e-2;
-    double absolute = sizeof(real) == 8 ? 1e-5 : 5e-3;  // |analytic - numeric| <= absolute
-    double relative =
-        sizeof(real) == 8 ? 1e-3 : 2e-2;  //                        + relative |numeric|
+    // |analytic - numeric| <= absolute + relative |numeric|
+    double absolute = sizeof(real) == 8 ? 1e-5 : 5e-3;
+    double relative = sizeof(real) == 8 ? 1e-3 : 2e-2;
     uint64_t seed = 1;
 };
 

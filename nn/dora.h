@@ -39,6 +39,8 @@ struct LinearWithDoRAMerged : DoRABase {
 };
 
 // The same function and gradients, factored: the price of LoRA instead of that of a full update.
+// A fresh one changes no output bit, with one exception: in training, layers of 512 x 512 and more
+// read W once instead of twice (dora_linear.h), and BLAS rounds that taller product differently.
 struct LinearWithDoRA : DoRABase {
     using DoRABase::DoRABase;
     std::string name() const override { return "LinearWithDoRA"; }

@@ -4,12 +4,14 @@
 // Everything else derives from that description: parameter names, state dict, freezing, training
 // mode, printing, and exchanging a child for another (which is how adapters get in).
 //
+// clang-format off
 //     struct Net : Module {
-//         ModulePtr hidden, output;
-//         std::vector<Member> members() override { return {{"hidden", hidden}, {"output", output}};
-//         } std::string name() const override { return "Net"; } Tensor forward(const Tensor& x)
-//         override { return (*output)(relu((*hidden)(x))); }
+//         ModulePtr hidden, output;  // such as std::make_shared<Linear>(784, 128, rng)
+//         std::string name() const override { return "Net"; }
+//         std::vector<Member> members() override { return {{"hidden", hidden}, {"output", output}}; }
+//         Tensor forward(const Tensor& x) override { return (*output)(relu((*hidden)(x))); }
 //     };
+// clang-format on
 #pragma once
 
 #include <iosfwd>
@@ -41,6 +43,9 @@ struct Member {
     Member(std::string name, Module& child) : name(std::move(name)), child(&child) {}
     Member(std::string name, ModulePtr& slot)
         : name(std::move(name)), child(slot.get()), slot(&slot) {}
+    // An adapter could not take the child's place in such a pointer. Hold it as a ModulePtr.
+    template <class M>
+    Member(std::string name, std::shared_ptr<M>& child) = delete;
     Member(std::string name, Rng& rng) : name(std::move(name)), rng(&rng) {}
 };
 

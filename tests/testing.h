@@ -67,7 +67,7 @@ inline void check_gradients(const TensorFunction& f, const std::vector<Tensor>& 
     try {
         gradcheck(f, inputs, options);
     } catch (const Error& e) {
-        FAIL_CHECK(e.what());
+        FAIL_CHECK(std::string(e.what()));
     }
 }
 

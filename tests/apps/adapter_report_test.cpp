@@ -34,7 +34,7 @@ TEST_CASE("check_adapter: what PEFT would do, and a tensor that is not finite") 
                  "metadata", "all zeros is NaN in PEFT"});
     AdapterFolder plain;
     const std::string text = check_adapter(plain.load());
-    for (const char* word : {"metadata", "NaN", "bias", "dropout", "padding", "16-bit"})
+    for (const std::string word : {"metadata", "NaN", "bias", "dropout", "padding", "16-bit"})
         CHECK(text.find(word) == std::string::npos);
     plain.config["bias"] = "lora_only";
     check_words(check_adapter(plain.load()), {"note: ", "peft#3306"});

@@ -35,13 +35,13 @@ TEST_CASE("bench: --step answers each number of calls with the microseconds of o
 
 TEST_CASE("bench: --step refuses cases that are none, and turns of no calls") {
     if (bench_is_missing()) return;
-    for (const char* name : {"mnist", "LoRA", "mnist QLoRA"}) {
+    for (const std::string name : {"mnist", "LoRA", "mnist QLoRA"}) {
         const Finished unknown = bench("--step '" + std::string(name) + "'");
         CHECK(unknown.status != 0);
         check_words(unknown.err, {"--step", std::string("got \"") + name + "\"",
                                      "no such case", "hint: "});
     }
-    for (const char* calls : {"0", "-1", "1.5", "many", ""}) {
+    for (const std::string calls : {"0", "-1", "1.5", "many", ""}) {
         const Finished turn = bench("--step 'mnist LoRA'", calls + std::string("\\n"));
         CHECK(turn.status != 0);
         check_words(turn.err, {"standard input"});

@@ -77,7 +77,7 @@ TEST_CASE("build/predict: at least nine of ten drawn digits, by the network that
         fs::remove(kept);
 
     std::string pictures;
-    for (const char* name :
+    for (const std::string name :
          {"0_thin.png", "1_off_centre.png", "2_thick.png", "3_white_on_black.png", "4_alpha.png",
           "5_jpeg.jpg", "6_coloured.png", "7_large_canvas.png", "8_scan.png", "9_slanted.jpg"})
         pictures += " " + kPictures + name;
@@ -192,7 +192,7 @@ TEST_CASE("build/predict: trains a network once, and keeps it beside the program
     std::filesystem::copy(built_program("predict"), folder / "predict");
     const std::string program = folder / "predict --ascii " + kSeven + " --data ";
     const std::string kept = folder / "predict_base.safetensors";
-    for (const char* part : {"train", "t10k"}) {
+    for (const std::string part : {"train", "t10k"}) {
         write_idx(data / part + "-images-idx3-ubyte", {10, 28, 28}, std::string(7840, '\x7f'));
         write_idx(data / part + "-labels-idx1-ubyte", {10},
                   std::string("\0\1\2\3\4\5\6\7\x8\x9", 10));

@@ -67,7 +67,7 @@ TEST_CASE("options: what is no option comes back in order") {
 }
 
 TEST_CASE("options: a whole number must be whole, a number, and within its bounds") {
-    for (const char* text : {"1.5", "nan", "inf", "", "ten", "3x", "0", "101", "-1", "1e300"}) {
+    for (const std::string text : {"1.5", "nan", "inf", "", "ten", "3x", "0", "101", "-1", "1e300"}) {
         INFO("--epochs " << text);
         const std::string got = std::string("got \"") + text + "\"";
         CHECK_ERROR(Settings({"--epochs", text}), "--epochs", got,
@@ -76,7 +76,7 @@ TEST_CASE("options: a whole number must be whole, a number, and within its bound
 }
 
 TEST_CASE("options: a number must be finite and within its bounds") {
-    for (const char* text : {"nan", "inf", "-inf", "", "fast", "0.1.2", "-0.001", "10.5"}) {
+    for (const std::string text : {"nan", "inf", "-inf", "", "fast", "0.1.2", "-0.001", "10.5"}) {
         INFO("--rate " << text);
         const std::string got = std::string("got \"") + text + "\"";
         CHECK_ERROR(Settings({"--rate", text}), "--rate", got, "number between 0 and 10");
@@ -84,7 +84,7 @@ TEST_CASE("options: a number must be finite and within its bounds") {
 }
 
 TEST_CASE("options: a choice must be one of its words, whole") {
-    for (const char* text : {"qlora", "lor", "", "lora|dora", "|", "LORA"}) {
+    for (const std::string text : {"qlora", "lor", "", "lora|dora", "|", "LORA"}) {
         INFO("--method " << text);
         CHECK_ERROR(Settings({"--method", text}), "--method", "must be one of lora|dora|all");
     }
@@ -103,7 +103,7 @@ TEST_CASE("options: a missing value is named") {
 }
 
 TEST_CASE("options: a value for an option that takes none is refused") {
-    for (const char* text : {"--shuffle=yes", "--shuffle=", "--help=me"}) {
+    for (const std::string text : {"--shuffle=yes", "--shuffle=", "--help=me"}) {
         INFO(text);
         CHECK_ERROR(Settings({"--epochs", "3", text}), std::string(text) + ": ", "takes no value");
     }
@@ -121,7 +121,7 @@ TEST_CASE("set_threads: a number from 1 to 64, or auto") {
     CHECK(set_threads("1") == 1);
     CHECK(blas_threads() == 1);
     CHECK(set_threads("auto") >= 1);
-    for (const char* text : {"0", "65", "-1", "1.5", "two", "", "4294967297"}) {
+    for (const std::string text : {"0", "65", "-1", "1.5", "two", "", "4294967297"}) {
         INFO("--threads " << text);
         CHECK_ERROR(set_threads(text), "--threads", "between 1 and 64, or auto");
     }

@@ -149,11 +149,11 @@ TEST_CASE("report: a well-formed page with every section, without scripts and li
     const std::string html = report_html(example_rows(), "Run of a <test> & \"more\".");
     CHECK(malformed(html) == "");
     CHECK(html.find("<!DOCTYPE html>") == 0);
-    for (const char* id : {"results", "curves", "confusion", "mistakes", "layer", "magnitudes"}) {
+    for (const std::string id : {"results", "curves", "confusion", "mistakes", "layer", "magnitudes"}) {
         INFO("section " << id);
         CHECK(count(html, "<section id=\"" + std::string(id) + "\">") == 1);
     }
-    for (const char* word : {"<script", "http:", "https:", "url(h", "@import", "nan", "inf\""}) {
+    for (const std::string word : {"<script", "http:", "https:", "url(h", "@import", "nan", "inf\""}) {
         INFO("the page should not contain " << word);
         CHECK(count(html, word) == 0);
     }
@@ -170,7 +170,7 @@ TEST_CASE("report: a well-formed page with every section, without scripts and li
 
 TEST_CASE("report: the table's numbers are the rows', and so are the charts'") {
     const std::string html = report_html(example_rows(), "");
-    for (const char* method : {"base", "full", "LoRA", "DoRA"}) {
+    for (const std::string method : {"base", "full", "LoRA", "DoRA"}) {
         INFO(method);
         CHECK(count(html, std::string(method) + "</th><td>1,234,567</td><td>95.12</td><td>1</td>"
                                                 "<td>98.76</td><td>1.50</td></tr>") == 1);
@@ -179,7 +179,7 @@ TEST_CASE("report: the table's numbers are the rows', and so are the charts'") {
         CHECK(count(html, std::string(method) + ", epoch 2: 92</title>") == 1);    // test images
         CHECK(count(html, ">" + std::string(method) + "</text>") == 3);  // beside each line
     }
-    for (const char* label : {"training loss (mean cross-entropy, nats; log scale)",
+    for (const std::string label : {"training loss (mean cross-entropy, nats; log scale)",
                               "training accuracy (% of the images)",
                               "test accuracy (% of the images)", "epochs since the random start"})
         CHECK(count(html, std::string(">") + label + "</text>") == (label[0] == 'e' ? 3 : 1));

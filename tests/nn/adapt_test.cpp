@@ -52,8 +52,8 @@ TEST_CASE("attach: every Linear gets an adapter, and their names come back in or
         CHECK(names_of(attach(model, config, rng)) == kLinears);
         const StateDict state = model.state_dict();
         CHECK(state.size() == (method == Method::kLoRA ? 12 : 15));
-        for (const char* layer : {"layers.0.", "layers.2.", "layers.4."})
-            for (const char* last : {"linear.weight", "linear.bias", "lora.A", "lora.B"})
+        for (const std::string layer : {"layers.0.", "layers.2.", "layers.4."})
+            for (const std::string last : {"linear.weight", "linear.bias", "lora.A", "lora.B"})
                 CHECK(state.count(std::string(layer) + last) == 1);
         CHECK(state.count("layers.4.m") == (method == Method::kLoRA ? 0 : 1));
         CHECK(state.at("layers.2.linear.weight").impl == weight.impl);  // wrapped, not copied

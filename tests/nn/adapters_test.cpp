@@ -45,7 +45,7 @@ TEST_CASE("select_modules: an entry is a full name or its last parts, never a pa
     CHECK(selected({"all-linear", "embed"}) ==
           Names{"embed", "encoder.fc1", "encoder.fc2", "fc1", "head"});
     CHECK(selected({"fc1", "fc1", "encoder.fc1"}) == Names{"encoder.fc1", "fc1"});
-    for (const char* wrong : {"c1", "encoder", "fc", "FC1", "fc1.", ".fc1", "fc1.weight", ""}) {
+    for (const std::string wrong : {"c1", "encoder", "fc", "FC1", "fc1.", ".fc1", "fc1.weight", ""}) {
         INFO(wrong);
         CHECK_ERROR(selected({"head", wrong}), std::string("\"") + wrong + "\"",
                     "embed, encoder.fc1, encoder.fc2, fc1, head");
@@ -203,7 +203,7 @@ TEST_CASE("Adapters: what is trained is the active adapter, and the base is in m
     model.set_requires_grad(false);
     const int64_t base = memory_use().live_bytes;
     Adapters adapters(model);
-    for (const char* name : {"a", "b", "c", "d"})
+    for (const std::string name : {"a", "b", "c", "d"})
         adapters.add(name, small(Method::kLoRA, {"4"}), rng);
     CHECK(trained_names(model) == Names{"layers.4.lora.A", "layers.4.lora.B"});
     const Tensor d = model.state_dict().at("layers.4.lora.A");
@@ -284,7 +284,7 @@ TEST_CASE("merge: an adapter with NaN or infinity is refused, and nothing change
     for (const Method method : kMethods)
         for (const double poison :
              {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()})
-            for (const char* name : {"embed.lora.B", "fc1.lora.A", "head.lora.B"}) {
+            for (const std::string name : {"embed.lora.B", "fc1.lora.A", "head.lora.B"}) {
                 INFO(name << " holds " << poison);
                 Rng rng(10);
                 Net net(rng);

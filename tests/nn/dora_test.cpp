@@ -15,7 +15,7 @@ static void check_against_torch(const Results& got, const Reference& torch, Axis
     const std::string gradients = name + gradient_name(gradient) + ".";
     check_matches(got.at("y"), torch[name + "y"]);
     check_matches(got.at("dbias"), torch[gradients + "db"]);
-    for (const char* d : {"dx", "dA", "dB", "dm"}) {
+    for (const std::string d : {"dx", "dA", "dB", "dm"}) {
         INFO(d);
         check_matches(got.at(d), torch[gradients + d]);
     }
@@ -133,8 +133,8 @@ TEST_CASE("DoRA: exact and detached agree in y, dx and dm, and differ in dA and 
             torch, {.axis = axis, .norm_gradient = NormGradient::kDetached});
         Results a = forward_backward(*exact, torch["x"], torch["dy"]);
         Results b = forward_backward(*detached, torch["x"], torch["dy"]);
-        for (const char* same : {"y", "dx", "dm"}) CHECK(same_bits(a.at(same), b.at(same)));
-        for (const char* other : {"dA", "dB"})
+        for (const std::string same : {"y", "dx", "dm"}) CHECK(same_bits(a.at(same), b.at(same)));
+        for (const std::string other : {"dA", "dB"})
             CHECK(largest_difference(a.at(other), b.at(other)) > 0.1);
     }
 }
@@ -182,7 +182,7 @@ TEST_CASE("DoRA: parameters and printing") {
     CHECK(state.at("m").shape() == Shape{5});
     CHECK(state.count("linear.weight") + state.count("lora.A") + state.count("lora.B") == 3);
     const std::string text = to_string(layer);
-    for (const char* part : {"LinearWithDoRA(", "magnitude per input", "norm gradient exact",
+    for (const std::string part : {"LinearWithDoRA(", "magnitude per input", "norm gradient exact",
                              "(linear): Linear(", "(lora): LoRALayer("})
         CHECK(text.find(part) != std::string::npos);
     LinearWithDoRAMerged other(frozen_linear(5, 7, rng), peft_preset(3, 6), rng);

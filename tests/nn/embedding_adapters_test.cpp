@@ -41,17 +41,17 @@ TEST_CASE("Embedding adapters: B is drawn from N(0, 1); what is printed, saved a
 
     const StateDict state = layer.state_dict();
     CHECK(state.size() == 4);
-    for (const char* name : {"embedding.weight", "lora.A", "lora.B", "m"})
+    for (const std::string name : {"embedding.weight", "lora.A", "lora.B", "m"})
         CHECK(state.count(name) == 1);
     const std::string text = to_string(layer);
-    for (const char* part : {"EmbeddingWithDoRA(magnitude per dimension, norm gradient exact",
+    for (const std::string part : {"EmbeddingWithDoRA(magnitude per dimension, norm gradient exact",
                              "(embedding): Embedding(3, 1000)", "(lora): LoRAEmbeddingLayer(",
                              "rank=5", "alpha=6", "scaling=1.2", "dropout=0.25"})
         CHECK(text.find(part) != std::string::npos);
     CHECK(to_string(*std::make_unique<EmbeddingWithLoRA>(table, AdapterOptions{}, rng))
               .starts_with("EmbeddingWithLoRA("));
     CHECK(layer.rngs().size() == 1);
-    for (const char* name : {"lora.A", "lora.B", "m"}) CHECK(state.at(name).requires_grad());
+    for (const std::string name : {"lora.A", "lora.B", "m"}) CHECK(state.at(name).requires_grad());
 
     // PEFT's names; its files hold A as [rank, num_embeddings] and B as [dim, rank].
     const std::vector<AdapterTensor> tensors = layer.adapter_tensors();

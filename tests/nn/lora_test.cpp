@@ -116,11 +116,11 @@ TEST_CASE("LoRA: parameters and printing") {
     Rng rng(5);
     LinearWithLoRA layer(frozen_linear(5, 7, rng), {.rank = 3, .alpha = 6, .dropout = 0.25}, rng);
     const StateDict state = layer.state_dict();
-    for (const char* name : {"linear.weight", "linear.bias", "lora.A", "lora.B"})
+    for (const std::string name : {"linear.weight", "linear.bias", "lora.A", "lora.B"})
         CHECK(state.count(name) == 1);
     CHECK(state.size() == 4);
     const std::string text = to_string(layer);
-    for (const char* part : {"LinearWithLoRA(", "(linear): Linear(in_features=5, out_features=7",
+    for (const std::string part : {"LinearWithLoRA(", "(linear): Linear(in_features=5, out_features=7",
                              "(lora): LoRALayer(", "rank=3", "alpha=6", "scaling=2",
                              "dropout=0.25"})
         CHECK(text.find(part) != std::string::npos);

@@ -82,13 +82,13 @@ TEST_CASE("load_adapter: what is absent has PEFT's default, and what is there is
 TEST_CASE(
     "load_adapter: PEFT's other keys do not matter while they are off; unknown ones are noted") {
     AdapterFolder folder;
-    for (const char* key :
+    for (const std::string key :
          {"alora_invocation_tokens", "arrow_config", "auto_mapping", "corda_config", "eva_config",
           "exclude_modules", "layer_replication", "layers_pattern", "layers_to_transform",
           "megatron_config", "modules_to_save", "revision", "target_parameters", "task_type",
           "trainable_token_indices", "runtime_config", "some_new_config"})
         folder.config[key] = Json();
-    for (const char* key : {"fan_in_fan_out", "lora_bias", "use_qalora", "ensure_weight_tying"})
+    for (const std::string key : {"fan_in_fan_out", "lora_bias", "use_qalora", "ensure_weight_tying"})
         folder.config[key] = false;
     folder.config["modules_to_save"] = Json::List();
     folder.config["loftq_config"] = Json::Object();
@@ -125,7 +125,7 @@ TEST_CASE("load_adapter: what slimgrad does not have is refused, not computed wr
         check_refused(folder, {"adapter_config.json: " + key, value.dump(-1), "slimgrad does not"});
     }
     // These initialisations change the base's weights: the adapter is not for the original base.
-    for (const char* init : {"pissa", "pissa_niter_16", "olora", "loftq", "corda", "novel"}) {
+    for (const std::string init : {"pissa", "pissa_niter_16", "olora", "loftq", "corda", "novel"}) {
         AdapterFolder folder;
         folder.config["init_lora_weights"] = init;
         check_refused(folder, {"init_lora_weights", init, "base's weights", "hint"});
@@ -229,14 +229,14 @@ TEST_CASE(
         refused(f, {"unexpected tensor " + kPrefix + "encoder.fc3.lora_A.weight",
                     "does not call for it", "the most similar is " + A});
     }
-    for (const char* name :
+    for (const std::string name :
          {"encoder.fc1.lora_A.default.weight", "encoder.fc1.lora_C.weight", "encoder.fc1.lora_A",
           "encoder.fc1.weight", "encoder.fc1.bias", "encoder.fc1.base_layer.bias"}) {
         AdapterFolder f;
         f.put(name, ones({2}));
         refused(f, {"unexpected tensor " + kPrefix + name, "the most similar is"});
     }
-    for (const char* name : {"lora_A.weight", "base_model.encoder.fc1.lora_A.weight",
+    for (const std::string name : {"lora_A.weight", "base_model.encoder.fc1.lora_A.weight",
                              "base_model.model.lora_A.weight", "base_model.model..lora_A.weight"}) {
         AdapterFolder f;
         f.file.tensors[name] = store(one, "F32");

@@ -99,7 +99,7 @@ TEST_CASE("merge_into: another base, and what is not finite, are refused") {
         base.tensors["head.weight"] = store(full({2, 4}, poison));
         CHECK_ERROR(merge_into(base, folder.load()), folder.path, "head.weight", "not finite");
         base.tensors["head.weight"] = store(ones({2, 4}));
-        for (const char* name : {"head.lora_A.weight", "head.lora_B.weight"}) {
+        for (const std::string name : {"head.lora_A.weight", "head.lora_B.weight"}) {
             AdapterFolder spoiled;
             spoiled.put(name, full(spoiled.file.tensors.at(kPrefix + name).shape, poison));
             CHECK_ERROR(merge_into(base, spoiled.load()), "head.weight", "not finite");

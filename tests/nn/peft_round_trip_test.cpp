@@ -44,7 +44,7 @@ TEST_CASE("an adapter that is saved and attached to the same base gives the same
                 // What is loaded and saved again is the same folder.
                 Net third(rng);
                 save_adapter(folder / "again", loaded.config, attach_adapter(third, loaded, rng));
-                for (const char* name : {"adapter_config.json", "adapter_model.safetensors"})
+                for (const std::string name : {"adapter_config.json", "adapter_model.safetensors"})
                     CHECK(text_of(folder / "a/" + name) == text_of(folder / "again/" + name));
             }
 }

@@ -99,7 +99,7 @@ TEST_CASE("save_adapter: every scaling is written so that PEFT comes to the same
         CHECK(loaded.json.at("use_rslora", "") == c.use_rslora);
         CHECK(loaded.json.at("rank_pattern", "") == c.ranks);
         CHECK(loaded.json.at("alpha_pattern", "") == c.alphas);
-        for (const char* module : {"fc1", "head"})
+        for (const std::string module : {"fc1", "head"})
             CHECK(options_for(loaded.config, module).scaling_factor() ==
                   doctest::Approx(options_for(config, module).scaling_factor()).epsilon(1e-15));
     }
