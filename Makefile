@@ -128,7 +128,10 @@ $(LESSONS): $(BUILD)/%: $(BUILD)/obj/apps/%.o $(BUILD)/obj/apps/program.o $(LIBR
 	@echo "  link    $@"
 	@$(CXX) $(FLAGS) $^ -lopenblas -o $@
 
-$(BUILD)/tests: $(call object,$(wildcard tests/lessons/*.cpp)) | $(LESSONS)  # which they run
+# The lessons' tests run them. Their headers show what float prints, so in double there are none.
+ifneq ($(REAL),double)
+$(BUILD)/tests: $(call object,$(wildcard tests/lessons/*.cpp)) | $(LESSONS)
+endif
 
 # Two lessons for the tests to walk through in gdb. Only the files in the way are compiled for it.
 NO_GDB := $(if $(shell command -v gdb),,1)
