@@ -21,8 +21,8 @@ FLAGS += $(if $(SAN),-O1 -fsanitize=address -fsanitize=undefined -fno-sanitize-r
 LOOPS = apps/bench_cases core/activations core/arithmetic core/broadcast core/loss core/matmul \
         core/random core/reduce core/tensor data/batches nn/dora_linear nn/dora_scale \
         nn/embedding nn/lora_linear nn/quantize optim/adam optim/clip optim/sgd
+$(BUILD)/obj/tests/%: FLAGS += -O0 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
 $(LOOPS:%=$(BUILD)/obj/%.o): FLAGS += $(if $(DEBUG)$(SAN),,-O3)
-$(BUILD)/obj/tests/%.o: FLAGS += -O0 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
 
 PROGRAMS = $(BUILD)/bench $(BUILD)/mnist $(BUILD)/predict $(BUILD)/adapter $(BUILD)/graph \
              $(if $(MPI),$(BUILD)/mnist_mpi)
@@ -55,6 +55,19 @@ $(BUILD)/obj/apps/mnist_mpi.o: FLAGS += -DOMPI_SKIP_MPICXX $(addprefix -isystem 
 $(BUILD)/tests: $(call object,$(TESTS)) $(SHARED) $(LIBRARY)
 	@echo "  link    $@"
 	@$(CXX) $(FLAGS) $^ -lopenblas -o $@
+
+# What every test includes first is parsed once, and not for each of them (by GCC; clang does it
+# otherwise). It must be compiled with the same flags as the tests.
+ifeq ($(findstring clang,$(CXX)),)
+TESTING = $(BUILD)/obj/tests/testing.h
+$(TESTING).gch: tests/testing.h $(wildcard core/*.h)
+	@mkdir -p $(@D)
+	@echo '#include "tests/testing.h"' > $(TESTING)
+	@echo "  compile $<"
+	@$(CXX) $(FLAGS) -x c++-header $(TESTING) -o $@
+$(BUILD)/obj/tests/%_test.o: FLAGS += -include $(TESTING) -Winvalid-pch
+$(filter %_test.o,$(call object,$(TESTS) $(wildcard tests/lessons/*.cpp))): $(TESTING).gch
+endif
 
 $(BUILD)/obj/%.o: %.cpp
 	@mkdir -p $(@D)
