@@ -65,7 +65,7 @@ $(TESTING).gch: tests/testing.h $(wildcard core/*.h)
 	@echo '#include "tests/testing.h"' > $(TESTING)
 	@echo "  compile $<"
 	@$(CXX) $(FLAGS) -x c++-header $(TESTING) -o $@
-$(BUILD)/obj/tests/%_test.o: FLAGS += -include $(TESTING) -Winvalid-pch
+$(BUILD)/obj/tests/%_test.o: private FLAGS += -include $(TESTING) -Winvalid-pch
 $(filter %_test.o,$(call object,$(TESTS) $(wildcard tests/lessons/*.cpp))): $(TESTING).gch
 endif
 
