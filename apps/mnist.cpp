@@ -283,7 +283,8 @@ int mnist(int argc, char** argv) {
     options.add("data", s.data, "folder with the four MNIST files", "DIR");
     options.add_choice("method", s.method, "what to train after the base",
                        "base|full|lora|dora|all");
-    options.add_choice("preset", s.preset, "scaling, init, axis; peft also shuffles", "tutorial|peft");
+    options.add_choice("preset", s.preset, "scaling, init, axis; peft also shuffles",
+                       "tutorial|peft");
     options.add("rank", s.rank, "rank of the adapters", 1, 784);
     options.add("alpha", s.alpha, "alpha of the adapters' scaling", -1e6, 1e6);
     options.add("epochs", s.epochs, "epochs of pretraining, and of fine-tuning", 1, 10000);

@@ -8,7 +8,9 @@
 //     struct Net : Module {
 //         ModulePtr hidden, output;  // such as std::make_shared<Linear>(784, 128, rng)
 //         std::string name() const override { return "Net"; }
-//         std::vector<Member> members() override { return {{"hidden", hidden}, {"output", output}}; }
+//         std::vector<Member> members() override {
+//             return {{"hidden", hidden}, {"output", output}};
+//         }
 //         Tensor forward(const Tensor& x) override { return (*output)(relu((*hidden)(x))); }
 //     };
 // clang-format on

@@ -67,7 +67,8 @@ TEST_CASE("options: what is no option comes back in order") {
 }
 
 TEST_CASE("options: a whole number must be whole, a number, and within its bounds") {
-    for (const std::string text : {"1.5", "nan", "inf", "", "ten", "3x", "0", "101", "-1", "1e300"}) {
+    for (const std::string text :
+         {"1.5", "nan", "inf", "", "ten", "3x", "0", "101", "-1", "1e300"}) {
         INFO("--epochs " << text);
         const std::string got = std::string("got \"") + text + "\"";
         CHECK_ERROR(Settings({"--epochs", text}), "--epochs", got,

@@ -149,7 +149,8 @@ TEST_CASE("report: a well-formed page with every section, without scripts and li
     const std::string html = report_html(example_rows(), "Run of a <test> & \"more\".");
     CHECK(malformed(html) == "");
     CHECK(html.find("<!DOCTYPE html>") == 0);
-    for (const std::string id : {"results", "curves", "confusion", "mistakes", "layer", "magnitudes"}) {
+    for (const std::string id :
+         {"results", "curves", "confusion", "mistakes", "layer", "magnitudes"}) {
         INFO("section " << id);
         CHECK(count(html, "<section id=\"" + std::string(id) + "\">") == 1);
     }
