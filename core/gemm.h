@@ -40,6 +40,6 @@ void set_gemm_splits(bool on);
 // The CPU kernel that OpenBLAS chose ("Haswell", "SkylakeX"), and its threads.
 const char* blas_core_name();
 int blas_threads();
-void set_blas_threads(int n);  // throws unless 1 <= n <= 64
+void set_blas_threads(int n);  // throws unless 1 <= n <= 64; small products keep to one thread
 
 }  // namespace slim

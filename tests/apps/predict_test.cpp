@@ -123,7 +123,8 @@ TEST_CASE("build/predict: draws the digit, with the three most probable ones bes
 
     const std::string command = built_program("predict") + " " + kSeven + " --base " + base;
     CHECK(run("LC_ALL=C " + command).out == plain.out);
-    CHECK(run("LC_ALL=C.UTF-8 " + command).out.find("▄██████▀▀██") != std::string::npos);
+    const std::string in_blocks = run("LC_ALL=C.UTF-8 " + command).out;
+    CHECK(in_blocks.find("▄██████▀▀██") != std::string::npos);
 }
 
 TEST_CASE("build/predict: what is no picture gets one sentence and status 1, the rest is read") {

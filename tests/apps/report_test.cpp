@@ -154,7 +154,8 @@ TEST_CASE("report: a well-formed page with every section, without scripts and li
         INFO("section " << id);
         CHECK(count(html, "<section id=\"" + std::string(id) + "\">") == 1);
     }
-    for (const std::string word : {"<script", "http:", "https:", "url(h", "@import", "nan", "inf\""}) {
+    for (const std::string word :
+         {"<script", "http:", "https:", "url(h", "@import", "nan", "inf\""}) {
         INFO("the page should not contain " << word);
         CHECK(count(html, word) == 0);
     }

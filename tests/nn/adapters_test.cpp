@@ -45,7 +45,8 @@ TEST_CASE("select_modules: an entry is a full name or its last parts, never a pa
     CHECK(selected({"all-linear", "embed"}) ==
           Names{"embed", "encoder.fc1", "encoder.fc2", "fc1", "head"});
     CHECK(selected({"fc1", "fc1", "encoder.fc1"}) == Names{"encoder.fc1", "fc1"});
-    for (const std::string wrong : {"c1", "encoder", "fc", "FC1", "fc1.", ".fc1", "fc1.weight", ""}) {
+    for (const std::string wrong :
+         {"c1", "encoder", "fc", "FC1", "fc1.", ".fc1", "fc1.weight", ""}) {
         INFO(wrong);
         CHECK_ERROR(selected({"head", wrong}), std::string("\"") + wrong + "\"",
                     "embed, encoder.fc1, encoder.fc2, fc1, head");

@@ -120,9 +120,9 @@ TEST_CASE("LoRA: parameters and printing") {
         CHECK(state.count(name) == 1);
     CHECK(state.size() == 4);
     const std::string text = to_string(layer);
-    for (const std::string part : {"LinearWithLoRA(", "(linear): Linear(in_features=5, out_features=7",
-                             "(lora): LoRALayer(", "rank=3", "alpha=6", "scaling=2",
-                             "dropout=0.25"})
+    for (const std::string part :
+         {"LinearWithLoRA(", "(linear): Linear(in_features=5, out_features=7", "(lora): LoRALayer(",
+          "rank=3", "alpha=6", "scaling=2", "dropout=0.25"})
         CHECK(text.find(part) != std::string::npos);
 }
 

@@ -88,7 +88,8 @@ TEST_CASE(
           "megatron_config", "modules_to_save", "revision", "target_parameters", "task_type",
           "trainable_token_indices", "runtime_config", "some_new_config"})
         folder.config[key] = Json();
-    for (const std::string key : {"fan_in_fan_out", "lora_bias", "use_qalora", "ensure_weight_tying"})
+    for (const std::string key :
+         {"fan_in_fan_out", "lora_bias", "use_qalora", "ensure_weight_tying"})
         folder.config[key] = false;
     folder.config["modules_to_save"] = Json::List();
     folder.config["loftq_config"] = Json::Object();
