@@ -19,7 +19,7 @@ FLAGS += $(if $(filter double,$(REAL)),-DSLIM_REAL_DOUBLE)
 FLAGS += $(if $(SAN),-O1 -fsanitize=address -fsanitize=undefined -fno-sanitize-recover=all)
 # Time goes into loops over numbers. All else compiles in half the time without -O3, and is as fast.
 LOOPS = apps/bench_cases core/activations core/arithmetic core/broadcast core/loss core/matmul \
-        core/random core/reduce core/tensor data/batches nn/dora_linear nn/dora_scale \
+        core/random core/reduce core/tensor core/thin data/batches nn/dora_linear nn/dora_scale \
         nn/embedding nn/lora_linear nn/quantize optim/adam optim/clip optim/sgd
 $(BUILD)/obj/tests/%: FLAGS += -O0 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
 $(LOOPS:%=$(BUILD)/obj/%.o): FLAGS += $(if $(DEBUG)$(SAN),,-O3)

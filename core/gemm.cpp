@@ -6,6 +6,8 @@
 #include <algorithm>  // max, min
 #include <string_view>
 
+#include "core/thin.h"
+
 namespace slim {
 
 namespace {
@@ -45,21 +47,22 @@ void set_blas_threads(int n) {
     threads = openblas_get_num_threads();  // fewer, if OpenBLAS was built for fewer
 }
 
-// ---- blocks -------------------------------------------------------------------------------------
+// ---- small and thin products --------------------------------------------------------------------
 // BLAS copies its operands into an order of its own before it multiplies. For AVX-512, OpenBLAS
 // also has kernels that do without (its sgemm_small_kernel_permit_skylakex.c says when): for up to
 // 1e6 multiplications, with a transposed B for up to 1200 results, never with both transposed. So a
 // product of medium size is cut into blocks of C that they take. Each sum stays in one piece.
+// Where there are no such kernels, products with a thin side are left to thin.cpp.
 
 static bool has_small_kernels() {
     const std::string_view core = openblas_get_corename();
     return core == "SkylakeX" || core == "Cooperlake" || core == "SapphireRapids";
 }
 
-static bool splitting = has_small_kernels();
+static bool small_kernels = has_small_kernels();
 
-bool gemm_splits() { return splitting; }
-void set_gemm_splits(bool on) { splitting = on; }
+bool blas_small_kernels() { return small_kernels; }
+void set_blas_small_kernels(bool on) { small_kernels = on; }
 
 struct Block {
     int64_t rows, cols;  // of C
@@ -68,7 +71,7 @@ struct Block {
 static Block block_of(Transpose trans_a, Transpose trans_b, int64_t m, int64_t n, int64_t k) {
     const int64_t small = 1'000'000, results = 1200;
     const double work = double(m) * double(n) * double(k);
-    if (!splitting || threads_for(m, n, k) > 1) return {m, n};
+    if (!small_kernels || threads_for(m, n, k) > 1) return {m, n};
     if (work <= double(small) || work > 16 * double(small)) return {m, n};
     int64_t rows = m, cols = n;
     if (trans_b == kNormal) rows = small / (n * k) / 8 * 8;
@@ -95,6 +98,9 @@ void gemm(Transpose trans_a, Transpose trans_b, int64_t m, int64_t n, int64_t k,
     count.flops += 2 * m * n * k;
     const auto flag = [](Transpose t) { return t == kTransposed ? CblasTrans : CblasNoTrans; };
     const auto stride = [](int64_t row) { return int(std::max(int64_t(1), row)); };  // BLAS: >= 1
+    if (!small_kernels &&
+        thin_gemm(trans_a, trans_b, m, n, k, alpha, a, row_a, b, row_b, beta, c, row_c))
+        return;
     if (threads > 1) openblas_set_num_threads(threads_for(m, n, k));  // takes 10 ns
     const Block block = block_of(trans_a, trans_b, m, n, k);
     for (int64_t i = 0; i < m; i += block.rows)

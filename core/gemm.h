@@ -32,10 +32,11 @@ struct GemmCount {
 };
 GemmCount gemm_count();
 
-// Whether products of medium size are computed in blocks that OpenBLAS has faster kernels for. On
-// by itself where it has them; gemm.cpp tells which. For tests, and to time what it gains.
-bool gemm_splits();
-void set_gemm_splits(bool on);
+// Whether OpenBLAS is taken to have kernels for small products. Then those of medium size are
+// computed in blocks for them; otherwise thin ones are computed by loops of our own (thin.h). It
+// is set by the CPU; to be changed in tests, and to time what it gains.
+bool blas_small_kernels();
+void set_blas_small_kernels(bool on);
 
 // The CPU kernel that OpenBLAS chose ("Haswell", "SkylakeX"), and its threads.
 const char* blas_core_name();

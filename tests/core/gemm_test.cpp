@@ -62,7 +62,7 @@ TEST_CASE("gemm: with row strides it works on blocks of larger matrices") {
 // tests them. Sizes of 1e6 multiplications and more, that blocks of 8 do and do not divide.
 TEST_CASE("gemm: in blocks it gives the same product") {
     Rng rng(4);
-    const bool splits = gemm_splits();
+    const bool small_kernels = blas_small_kernels();
     const int threads = blas_threads();
     set_blas_threads(1);
     for (const Shape& s : {Shape{64, 128, 784}, Shape{37, 131, 517}, Shape{131, 785, 61},
@@ -76,7 +76,7 @@ TEST_CASE("gemm: in blocks it gives the same product") {
                 const Tensor c = random_tensor({m, row_c}, rng, false);
                 std::vector<Tensor> results;
                 for (const bool split : {false, true}) {
-                    set_gemm_splits(split);
+                    set_blas_small_kernels(split);
                     results.push_back(clone(c));
                     gemm(ta, tb, m, n, k, 2, a.data(), row_a, b.data(), row_b, 1,
                          results.back().mutable_data(), row_c);
@@ -84,8 +84,36 @@ TEST_CASE("gemm: in blocks it gives the same product") {
                 CHECK(largest_difference(results[1], results[0]) < (kDouble ? 1e-11 : 1e-3));
                 CHECK(!same_bits(results[0], c));
             }
-    set_gemm_splits(splits);
+    set_blas_small_kernels(small_kernels);
     set_blas_threads(threads);
+}
+
+// Each size that a tile has and has not, whole lanes and a rest, sides that are just too thick.
+// Where OpenBLAS has kernels for small products the loops are made to come into play.
+TEST_CASE("gemm: with a thin side it gives the same product") {
+    Rng rng(6);
+    const bool small_kernels = blas_small_kernels();
+    for (const int64_t thin : {1, 3, 4, 8, 9})
+        for (const int64_t wide : {16, 37, 131})
+            for (const Shape& s : {Shape{thin, 61, wide}, Shape{61, thin, wide},
+                                   Shape{thin, wide, 61}, Shape{61, wide, thin}})
+                for (Transpose ta : {kNormal, kTransposed})
+                    for (Transpose tb : {kNormal, kTransposed})
+                        for (real beta : {real(0), real(1), real(0.5)}) {
+                            const int64_t m = s[0], n = s[1], k = s[2];
+                            const Tensor a = random_tensor({m * k}, rng, false);
+                            const Tensor b = random_tensor({k * n}, rng, false);
+                            const Tensor c = random_tensor({m, n}, rng, false);
+                            const Tensor want = naive_gemm(ta, tb, m, n, k, -0.5, a, b, beta, c);
+                            for (const bool blas : {true, false}) {
+                                set_blas_small_kernels(blas);
+                                Tensor y = beta == 0 ? full({m, n}, NAN) : clone(c);
+                                gemm(ta, tb, m, n, k, -0.5, a.data(), b.data(), beta,
+                                     y.mutable_data());
+                                check_close_sums(y, want, k);
+                            }
+                        }
+    set_blas_small_kernels(small_kernels);
 }
 
 TEST_CASE("gemm: beta = 0 overwrites, whatever was there") {
