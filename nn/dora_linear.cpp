@@ -32,7 +32,7 @@ struct DoraLinearNode : Node {
 
     DoraLinearNode(const Tensor& x, const FrozenWeight& W, const Tensor& bias, const Tensor& A,
                    const Tensor& B, const Tensor& m, double s, NormGradient gradient)
-        : Node("dora_linear", {x, W.dense, bias, A, B, m}), W(W), branch{real(s), {}},
+        : Node("dora_linear", {x, W.dense, bias, A, B, m}), W(W), branch{real(s), {}, {}},
           scale(A, B, s, Axis::kOut, gradient) {}
 
     void backward(const Tensor& y) override {
@@ -94,12 +94,13 @@ Tensor dora_linear(const Tensor& x, const FrozenWeight& W, const std::vector<dou
         node->raw = Tensor({batch + rank, out});
         W.times_transposed(batch + rank, rows.data(), 0, node->raw.mutable_data());
         std::copy_n(node->raw.data() + batch * out, rank * out, product.mutable_data());
+        node->branch.forward(x, A, B, 1, node->raw.mutable_data());
     } else {
         node->raw = Tensor({batch, out});
-        W.times_transposed(batch, x.data(), 0, node->raw.mutable_data());
+        node->branch.forward(x, A, B, 0, node->raw.mutable_data());
+        W.times_transposed(batch, x.data(), 1, node->raw.mutable_data());
         W.times_transposed(rank, A.data(), 0, product.mutable_data());
     }
-    node->branch.forward(x, A, B, node->raw.mutable_data());
     node->c = node->scale.forward(W, weight_norms, A, B, m, product);
 
     Tensor y({batch, out});

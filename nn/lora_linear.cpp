@@ -23,32 +23,38 @@ void check_branch(const char* op, const Tensor& x, const FrozenWeight& W, const 
 }
 
 // ---- the branch ---------------------------------------------------------------------------------
-// h  = A x^T            [rank, batch], not x A^T: BLAS is up to twice as fast with few rows as with
-// y += s h^T B^T        [batch, out]                                             few columns
+// h    = A x^T              [rank, batch]      Everything thin lies in rows, so that there are long
+// y   += s h^T B^T          [batch, out]       loops along them: see core/thin.h.
 //
-// dB = s g^T h^T        [out, rank]
-// dh = s g B            [batch, rank]
-// dA = dh^T x           [rank, in]
-// dx = dh A             [batch, in]
+// dB^T = s h g              [rank, out]
+// dh   = s B^T g^T          [rank, batch]
+// dA   = dh x               [rank, in]
+// dx   = dh^T A             [batch, in]
 
-void LowRankBranch::forward(const Tensor& x, const Tensor& A, const Tensor& B, real* y) {
+void LowRankBranch::forward(const Tensor& x, const Tensor& A, const Tensor& B, real beta, real* y) {
     const int64_t batch = x.size(0), in = x.size(1), rank = A.size(0), out = B.size(0);
     h = Tensor({rank, batch});
+    B_t = transposed(B);
     gemm(kNormal, kTransposed, rank, batch, in, 1, A.data(), x.data(), 0, h.mutable_data());
-    gemm(kTransposed, kTransposed, batch, out, rank, s, h.data(), B.data(), 1, y);
+    gemm(kTransposed, kNormal, batch, out, rank, s, h.data(), B_t.data(), beta, y);
 }
 
 void LowRankBranch::backward(const real* g, Tensor& x, Tensor& A, Tensor& B) const {
     const int64_t batch = x.size(0), in = x.size(1), rank = A.size(0), out = B.size(0);
-    if (B.requires_grad())
-        gemm_to_grad(kTransposed, kTransposed, out, rank, batch, s, g, h.data(), B);
+    if (B.requires_grad()) {
+        Tensor dB_t({rank, out});
+        gemm(kNormal, kNormal, rank, out, batch, s, h.data(), g, 0, dB_t.mutable_data());
+        real* dB = B.mutable_grad();
+        for (int64_t j = 0; j < out; j++)
+            for (int64_t k = 0; k < rank; k++) dB[j * rank + k] += dB_t.data()[k * out + j];
+    }
     if (!A.requires_grad() && !x.requires_grad()) return;
-    Tensor dh({batch, rank});
-    gemm(kNormal, kNormal, batch, rank, out, s, g, B.data(), 0, dh.mutable_data());
+    Tensor dh({rank, batch});
+    gemm(kNormal, kTransposed, rank, batch, out, s, B_t.data(), g, 0, dh.mutable_data());
     if (A.requires_grad())
-        gemm_to_grad(kTransposed, kNormal, rank, in, batch, 1, dh.data(), x.data(), A);
+        gemm_to_grad(kNormal, kNormal, rank, in, batch, 1, dh.data(), x.data(), A);
     if (x.requires_grad())
-        gemm_to_grad(kNormal, kNormal, batch, in, rank, 1, dh.data(), A.data(), x);
+        gemm_to_grad(kTransposed, kNormal, batch, in, rank, 1, dh.data(), A.data(), x);
 }
 
 // ---- lora_linear --------------------------------------------------------------------------------
@@ -66,6 +72,7 @@ struct LoraLinearNode : Node {
         const int64_t batch = y.size(0), out = W.out(), in = W.in();
         const real* dy = y.grad_data();
         for (const size_t i : {0, 1, 3, 4, 5}) saved(i);  // read below; the bias is not
+        branch.backward(dy, inputs[3], inputs[4], inputs[5]);
         if (needs_grad(0)) {
             const Tensor::GradSlot dx = inputs[0].grad_slot();
             W.times(batch, dy, dx.beta, dx.data);
@@ -77,7 +84,6 @@ struct LoraLinearNode : Node {
             for (int64_t i = 0; i < batch; i++)
                 for (int64_t j = 0; j < out; j++) db[j] += dy[i * out + j];
         }
-        branch.backward(dy, inputs[3], inputs[4], inputs[5]);
     }
 };
 
@@ -89,9 +95,9 @@ Tensor lora_linear(const Tensor& x, const FrozenWeight& W, const Tensor& bias, c
     const int64_t batch = x.size(0), out = W.out();
     Tensor y({batch, out});
     real* result = y.mutable_data();
-    W.times_transposed(batch, x.data(), 0, result);
-    LowRankBranch branch{real(s), {}};
-    branch.forward(xa, A, B, result);
+    LowRankBranch branch{real(s), {}, {}};
+    branch.forward(xa, A, B, 0, result);
+    W.times_transposed(batch, x.data(), 1, result);
     if (bias.defined()) {
         const real* b = bias.data();
         for (int64_t i = 0; i < batch; i++)

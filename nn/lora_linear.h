@@ -16,10 +16,10 @@ Tensor lora_linear(const Tensor& x, const FrozenWeight& W, const Tensor& bias, c
 // The branch alone, added to numbers that are there: what lora_linear and dora_linear share.
 struct LowRankBranch {
     real s;
-    Tensor h;  // A x^T [rank, batch], from forward for backward
+    Tensor h, B_t;  // A x^T [rank, batch] and B^T, from forward for backward
 
-    // y += s x A^T B^T
-    void forward(const Tensor& x, const Tensor& A, const Tensor& B, real* y);
+    // y = s x A^T B^T + beta y
+    void forward(const Tensor& x, const Tensor& A, const Tensor& B, real beta, real* y);
     // Given g = dL/dy, adds to the gradients of x, A and B, of those that require one.
     void backward(const real* g, Tensor& x, Tensor& A, Tensor& B) const;
 };
