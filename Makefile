@@ -18,11 +18,13 @@ FLAGS += $(if $(PORTABLE),,-march=native)
 FLAGS += $(if $(filter double,$(REAL)),-DSLIM_REAL_DOUBLE)
 FLAGS += $(if $(SAN),-O1 -fsanitize=address -fsanitize=undefined -fno-sanitize-recover=all)
 # Time goes into loops over numbers. All else compiles in half the time without -O3, and is as fast.
-LOOPS = apps/bench_cases core/activations core/arithmetic core/broadcast core/loss core/matmul \
-        core/random core/reduce core/tensor core/thin data/batches nn/dora_linear nn/dora_scale \
-        nn/embedding nn/lora_linear nn/quantize optim/adam optim/clip optim/sgd
-$(BUILD)/obj/tests/%: FLAGS += -O0 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
-$(LOOPS:%=$(BUILD)/obj/%.o): FLAGS += $(if $(DEBUG)$(SAN),,-O3)
+LOOPS = core/activations core/arithmetic core/broadcast core/loss core/matmul core/random \
+        core/reduce core/tensor core/thin data/batches nn/dora_linear nn/dora_scale nn/embedding \
+        nn/lora_linear nn/quantize optim/adam optim/clip optim/sgd
+LOOP_FLAGS = $(if $(DEBUG)$(SAN),,-O3)
+TEST_FLAGS = -O0 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
+$(LOOPS:%=$(BUILD)/obj/%.o): FLAGS += $(LOOP_FLAGS)
+$(BUILD)/obj/tests/%: FLAGS += $(TEST_FLAGS)
 
 PROGRAMS = $(BUILD)/bench $(BUILD)/mnist $(BUILD)/predict $(BUILD)/adapter $(BUILD)/graph \
              $(if $(MPI),$(BUILD)/mnist_mpi)
@@ -56,17 +58,28 @@ $(BUILD)/tests: $(call object,$(TESTS)) $(SHARED) $(LIBRARY)
 	@echo "  link    $@"
 	@$(CXX) $(FLAGS) $^ -lopenblas -o $@
 
-# What every test includes first is parsed once, and not for each of them (by GCC; clang does it
-# otherwise). It must be compiled with the same flags as the tests.
+# What nearly every file includes is parsed once, and not for each of them (by GCC; clang does it
+# otherwise): core/tensor.h, and tests/testing.h. It must be compiled with the flags of its users.
 ifeq ($(findstring clang,$(CXX)),)
-TESTING = $(BUILD)/obj/tests/testing.h
-$(TESTING).gch: tests/testing.h $(wildcard core/*.h)
+HEADERS = $(BUILD)/obj/headers
+$(HEADERS)/%/common.h.gch:
 	@mkdir -p $(@D)
-	@echo '#include "tests/testing.h"' > $(TESTING)
-	@echo "  compile $<"
-	@$(CXX) $(FLAGS) -x c++-header $(TESTING) -o $@
-$(BUILD)/obj/tests/%_test.o: private FLAGS += -include $(TESTING) -Winvalid-pch
-$(filter %_test.o,$(call object,$(TESTS) $(wildcard tests/lessons/*.cpp))): $(TESTING).gch
+	@echo '#include "$(HEADER)"' > $(@:.gch=)
+	@echo "  compile $(HEADER)"
+	@$(CXX) $(FLAGS) -x c++-header $(@:.gch=) -o $@
+$(HEADERS)/%: HEADER = core/tensor.h
+$(HEADERS)/tests/%: HEADER = tests/testing.h
+$(HEADERS)/tests/%: FLAGS += $(TEST_FLAGS)
+$(HEADERS)/loops/%: FLAGS += $(LOOP_FLAGS)
+# with, FOLDER OBJECTS: these objects use the header of that folder.
+define with
+$(2): private FLAGS += -include $(HEADERS)/$(1)/common.h -Winvalid-pch
+$(2): $(HEADERS)/$(1)/common.h.gch
+endef
+$(eval $(call with,loops,$(call object,$(LOOPS:%=%.cpp))))
+$(eval $(call with,tests,$(filter %_test.o,$(call object,$(TESTS) $(wildcard tests/lessons/*.cpp)))))
+$(eval $(call with,engine,$(filter-out $(call object,$(LOOPS:%=%.cpp)), \
+  $(call object,$(SOURCES) $(wildcard apps/*.cpp apps/lessons/*.cpp)))))
 endif
 
 $(BUILD)/obj/%.o: %.cpp

@@ -1,7 +1,7 @@
 // The works and the list of cases. See bench_cases.h.
 #include "apps/bench_cases.h"
 
-#include <algorithm>  // max, min
+#include <algorithm>  // copy_n, max, min
 #include <memory>
 
 #include "core/autograd.h"
@@ -209,17 +209,15 @@ Work adam_step(int64_t size) {
     return [=] { adam->step(); };
 }
 
-// Reads and writes as much memory as a step of Adam must: w, m and v, and reads the gradient.
-Work adam_floor(int64_t size) {
-    Tensor w = zeros({size}), m = zeros({size}), v = zeros({size}), g = zeros({size});
+// Adam reads the gradient and changes w, m and v. Copying as many numbers as it writes moves almost
+// as much memory: 6 numbers for each of its 7.
+Work three_copies(int64_t size) {
+    Tensor w = zeros({size}), m = zeros({size}), v = zeros({size});
+    const Tensor g = zeros({size});
     return [=]() mutable {
-        real *pw = w.mutable_data(), *pm = m.mutable_data(), *pv = v.mutable_data();
-        const real* pg = g.data();
-        for (int64_t i = 0; i < size; i++) {
-            pm[i] += pg[i];
-            pv[i] += pg[i];
-            pw[i] += pm[i] + pv[i];
-        }
+        std::copy_n(g.data(), size, m.mutable_data());
+        std::copy_n(m.data(), size, v.mutable_data());
+        std::copy_n(v.data(), size, w.mutable_data());
     };
 }
 
@@ -292,8 +290,8 @@ std::vector<Case> all_cases() {
         [] { return epoch_of_batches(false); });
     add("data", "training on shuffled batches", "in order",
         [] { return hundred_steps_on_data(true); }, [] { return hundred_steps_on_data(false); });
-    add("parts", "Adam, 136,074 numbers", "plain pass", [] { return adam_step(136074); },
-        [] { return adam_floor(136074); });
+    add("parts", "Adam, 136,074 numbers", "three copies", [] { return adam_step(136074); },
+        [] { return three_copies(136074); });
     add("parts", "Embedding 20000 x 64, sparse", "dense", [] { return embedding_step(true); },
         [] { return embedding_step(false); });
     add("long", "step 3,000 of a training", "step 300", [] { return step_after(3000); },
