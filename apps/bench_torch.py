@@ -51,17 +51,18 @@ class LoRA(nn.Module):
 
 
 class PeftDoRA(LoRA):
-    """PEFT's lora.Linear with use_dora. It multiplies B A out through an identity matrix, outside
-    of no_grad; the plain product here is cheaper."""
+    """PEFT's lora.Linear with use_dora, as of PEFT 0.14 and without dropout. It multiplies B A out
+    by sending an identity matrix through both layers: its users may have split them over devices,
+    where only calling a layer brings its weight together. The norm counts as a constant."""
 
     def __init__(self, base, rank, scaling=1.0):
         super().__init__(base, rank, scaling)
         self.magnitude = nn.Parameter(torch.linalg.norm(base.weight, dim=1))
 
     def forward(self, x):
-        with torch.no_grad():
-            V = self.base.weight + self.scaling * (self.lora_B.weight @ self.lora_A.weight)
-            weight_norm = torch.linalg.norm(V, dim=1)
+        identity = torch.eye(self.base.in_features)
+        BA = self.lora_B(self.lora_A(identity)).T.detach()
+        weight_norm = torch.linalg.norm(self.base.weight + self.scaling * BA, dim=1)
         scale = (self.magnitude / weight_norm).view(1, -1)
         base_result = self.base(x)
         lora_result = self.lora_B(self.lora_A(x))

@@ -92,7 +92,8 @@ void backward(const Tensor& y, const Tensor& dy) {
     // Seed: dL/dy. A leaf may hold a gradient already, so this adds as every op does.
     Tensor seeded = y;
     real* seed = seeded.mutable_grad();
-    for (int64_t i = 0; i < y.size(); i++) seed[i] += dy.data()[i];
+    const real* given = dy.data();
+    for (int64_t i = 0; i < y.size(); i++) seed[i] += given[i];
 
     // Newest first. What a node saved, and its result's gradient, are freed as soon as it has run.
     while (!order.empty()) {

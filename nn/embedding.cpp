@@ -35,7 +35,9 @@ struct EmbeddingNode : Node {
             if (ids[t] == options.padding_idx) continue;
             const real share = options.scale_grad_by_freq ? 1 / real(count[ids[t]]) : 1;
             rows.push_back(ids[t]);
-            for (int64_t j = 0; j < dim; j++) values.push_back(share * dy[j]);
+            values.insert(values.end(), dy, dy + dim);
+            if (share != 1)
+                for (auto v = values.end() - dim; v != values.end(); v++) *v *= share;
         }
         if (!options.sparse) inputs[0].mutable_grad();  // rows added to a dense gradient keep it so
         inputs[0].add_grad_rows(rows, values.data());
