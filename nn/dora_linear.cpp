@@ -81,7 +81,7 @@ Tensor dora_linear(const Tensor& x, const FrozenWeight& W, const std::vector<dou
                    const Tensor& bias, const Tensor& A, const Tensor& B, const Tensor& m, double s,
                    NormGradient gradient, bool stacked) {
     check_branch("dora_linear", x, W, bias, A, B);
-    check_scale("dora_linear", W, weight_norms, A, B, m, Axis::kOut);
+    check_scale("dora_linear", W, weight_norms, m, Axis::kOut);
     const int64_t batch = x.size(0), out = W.out(), in = W.in(), rank = A.size(0);
     auto node = std::make_shared<DoraLinearNode>(x, W, bias, A, B, m, s, gradient);
     node->stacked = stacked;

@@ -193,12 +193,9 @@ Tensor DoraScale::backward(const real* dc, Tensor& A, Tensor& B, Tensor& m) cons
 }
 
 void check_scale(const char* op, const FrozenWeight& W, const std::vector<double>& weight_norms,
-                 const Tensor& A, const Tensor& B, const Tensor& m, Axis axis) {
+                 const Tensor& m, Axis axis) {
     const int64_t count = axis == Axis::kOut ? W.out() : W.in();
     const Shape weight{W.out(), W.in()};
-    check(A.dim() == 2 && A.size(1) == W.in() && B.shape() == Shape{W.out(), A.size(0)}, op,
-          ": a weight of shape ", weight, " with A of shape ", A.shape(), " and B of shape ",
-          B.shape(), "; they must be (out, in), (rank, in) and (out, rank)");
     check(m.shape() == Shape{count} && int64_t(weight_norms.size()) == count, op,
           ": a weight of shape ", weight, " with m of shape ", m.shape(), " and ",
           weight_norms.size(), " norms; both must have ", count, " elements");
@@ -237,7 +234,8 @@ struct DoraScaleNode : Node {
 
 Tensor dora_scale(const FrozenWeight& W, const std::vector<double>& weight_norms, const Tensor& A,
                   const Tensor& B, const Tensor& m, double s, Axis axis, NormGradient gradient) {
-    check_scale("dora_scale", W, weight_norms, A, B, m, axis);
+    W.check_low_rank("dora_scale", A, B);
+    check_scale("dora_scale", W, weight_norms, m, axis);
     DoraScale scale(A, B, s, axis, gradient);
     const int64_t rank = A.size(0);
     Tensor product(scale.K.shape());

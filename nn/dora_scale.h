@@ -47,7 +47,7 @@ struct DoraScale {
 
 // The checks that both ops make. Throws, naming the op.
 void check_scale(const char* op, const FrozenWeight& W, const std::vector<double>& weight_norms,
-                 const Tensor& A, const Tensor& B, const Tensor& m, Axis axis);
+                 const Tensor& m, Axis axis);
 
 // What one layer need not compute again as long as its numbers stay what they are.
 class DoraScaleCache {

@@ -31,4 +31,10 @@ Tensor FrozenWeight::to_tensor() const {
     return quantized ? quantized->dequantized() : dense.detach();
 }
 
+void FrozenWeight::check_low_rank(const char* op, const Tensor& A, const Tensor& B) const {
+    check(A.dim() == 2 && A.size(1) == in() && B.shape() == Shape{out(), A.size(0)}, op,
+          ": a weight of shape ", Shape{out(), in()}, " with A of shape ", A.shape(),
+          " and B of shape ", B.shape(), "; they must be (out, in), (rank, in) and (out, rank)");
+}
+
 }  // namespace slim

@@ -25,6 +25,9 @@ struct FrozenWeight {
     std::vector<double> squared_norms(int64_t axis) const;  // of W's rows (axis 1) or columns (0)
     std::vector<real> row(int64_t j) const;
     Tensor to_tensor() const;  // dense, without history
+
+    // Throws, naming the op, unless s B A can be added: A [rank, in], B [out, rank].
+    void check_low_rank(const char* op, const Tensor& A, const Tensor& B) const;
 };
 
 }  // namespace slim

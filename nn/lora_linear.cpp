@@ -15,9 +15,7 @@ void check_branch(const char* op, const Tensor& x, const FrozenWeight& W, const 
     const Shape weight{W.out(), W.in()};
     check(x.dim() == 2 && x.size(1) == W.in(), op, ": input of shape ", x.shape(),
           " and a weight of shape ", weight, "; the input must be (batch, in)");
-    check(A.dim() == 2 && A.size(1) == W.in() && B.shape() == Shape{W.out(), A.size(0)}, op,
-          ": a weight of shape ", weight, " with A of shape ", A.shape(), " and B of shape ",
-          B.shape(), "; they must be (out, in), (rank, in) and (out, rank)");
+    W.check_low_rank(op, A, B);
     check(!bias.defined() || bias.shape() == Shape{W.out()}, op, ": bias of shape ",
           bias.defined() ? bias.shape() : Shape{}, "; it must be ", Shape{W.out()});
 }
