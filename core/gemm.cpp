@@ -30,7 +30,7 @@ thread_local GemmCount count;
 }  // namespace
 
 // ---- threads ------------------------------------------------------------------------------------
-// On a small or thin product, threads wait for one another longer than they work: it gets one.
+// On a small or narrow product, threads wait for one another longer than they work: it gets one.
 
 static int threads = openblas_get_num_threads();
 

@@ -10,8 +10,8 @@ namespace slim {
 enum Transpose { kNormal, kTransposed };
 
 // C = alpha op(A) op(B) + beta C, with op(A) [m, k], op(B) [k, n], C [m, n], each stored row-major
-// without gaps; op transposes or not. With beta = 0, C may be uninitialised. Transposing is free:
-// it is a flag to BLAS, which reads in the other order.
+// without gaps; op transposes or not. With beta = 0, C may be uninitialised. Transposing needs no
+// copy: it is a flag, and says in which order to read.
 void gemm(Transpose trans_a, Transpose trans_b, int64_t m, int64_t n, int64_t k, real alpha,
           const real* a, const real* b, real beta, real* c);
 
