@@ -7,7 +7,7 @@
 //
 //     dbias  = column sums of dy
 //     dc     = column sums of dy . raw               from which dm, Q, shares of dA and dB follow
-//     the branch's backward, given gc                dA, dB and dx = dh A, see lora_linear.cpp
+//     the branch's backward, given gc                dA, dB and dx = dh^T A, see lora_linear.cpp
 //     dx    += gc W
 //     dA    += Q W
 //

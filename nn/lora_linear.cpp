@@ -22,7 +22,7 @@ void check_branch(const char* op, const Tensor& x, const FrozenWeight& W, const 
 
 // ---- the branch ---------------------------------------------------------------------------------
 // h    = A x^T              [rank, batch]      Everything thin lies in rows, so that there are long
-// y   += s h^T B^T          [batch, out]       loops along them: see core/thin.h.
+// y    = s h^T B^T + beta y [batch, out]       loops along them: see core/thin.h.
 //
 // dB^T = s h g              [rank, out]
 // dh   = s B^T g^T          [rank, batch]
@@ -42,9 +42,10 @@ void LowRankBranch::backward(const real* g, Tensor& x, Tensor& A, Tensor& B) con
     if (B.requires_grad()) {
         Tensor dB_t({rank, out});
         gemm(kNormal, kNormal, rank, out, batch, s, h.data(), g, 0, dB_t.mutable_data());
+        const real* from = dB_t.data();
         real* dB = B.mutable_grad();
         for (int64_t j = 0; j < out; j++)
-            for (int64_t k = 0; k < rank; k++) dB[j * rank + k] += dB_t.data()[k * out + j];
+            for (int64_t k = 0; k < rank; k++) dB[j * rank + k] += from[k * out + j];
     }
     if (!A.requires_grad() && !x.requires_grad()) return;
     Tensor dh({rank, batch});
@@ -94,7 +95,7 @@ Tensor lora_linear(const Tensor& x, const FrozenWeight& W, const Tensor& bias, c
     Tensor y({batch, out});
     real* result = y.mutable_data();
     LowRankBranch branch{real(s), {}, {}};
-    branch.forward(xa, A, B, 0, result);
+    branch.forward(xa, A, B, 0, result);  // first: what adds to the other had better be the base
     W.times_transposed(batch, x.data(), 1, result);
     if (bias.defined()) {
         const real* b = bias.data();

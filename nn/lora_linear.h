@@ -13,7 +13,7 @@ namespace slim {
 Tensor lora_linear(const Tensor& x, const FrozenWeight& W, const Tensor& bias, const Tensor& xa,
                    const Tensor& A, const Tensor& B, double s);
 
-// The branch alone, added to numbers that are there: what lora_linear and dora_linear share.
+// The branch alone: what lora_linear and dora_linear share.
 struct LowRankBranch {
     real s;
     Tensor h, B_t;  // A x^T [rank, batch] and B^T, from forward for backward

@@ -46,10 +46,10 @@ struct Expected {
     }
     void lora(int64_t in, int64_t out, bool dx) {
         linear(in, out, dx, false);
-        product(kBatch, kRank, in), product(kBatch, out, kRank);  // h = x A^T, h B^T
-        product(out, kRank, kBatch);                              // dB = dy^T h
-        product(kBatch, kRank, out), product(kRank, in, kBatch);  // dh = dy B, dA = dh^T x
-        if (dx) product(kBatch, in, kRank);                       // dh A
+        product(kRank, kBatch, in), product(kBatch, out, kRank);  // h = A x^T, h^T B^T
+        product(kRank, out, kBatch);                              // dB^T = h dy
+        product(kRank, kBatch, out), product(kRank, in, kBatch);  // dh = B^T dy^T, dA = dh x
+        if (dx) product(kBatch, in, kRank);                       // dh^T A
     }
     void dora(int64_t in, int64_t out, bool dx, Axis axis, NormGradient gradient) {
         lora(in, out, dx || axis == Axis::kIn);  // per input, m needs dx even in the first layer
