@@ -18,9 +18,10 @@ namespace slim {
 void set_trace(std::FILE* out);
 bool tracing();
 
-// The time on a line is the time since this thread's line before it, so that the times add up to
-// the whole. An op's line is printed when the op is done: the time is the op's, and that of what
-// the program did between the two (the optimiser's step, before the first op of the next).
+// The time on a line is the time since this thread's line before it, without what tracing takes, so
+// that the times add up to the whole. An op's line is printed when the op is done: the time is the
+// op's, and that of what the program did between the two (the optimiser's step, before the first op
+// of the next).
 //
 // `kept` tells whether the op left its node on y; where it did not, the line says "no gradient".
 void trace_forward(const Node& node, const Tensor& y, bool kept);

@@ -95,7 +95,7 @@ Tensor lora_linear(const Tensor& x, const FrozenWeight& W, const Tensor& bias, c
     Tensor y({batch, out});
     real* result = y.mutable_data();
     LowRankBranch branch{real(s), {}, {}};
-    branch.forward(xa, A, B, 0, result);  // first: what adds to the other had better be the base
+    branch.forward(xa, A, B, 0, result);  // first: BLAS adds to y in any case, if need be to zeros
     W.times_transposed(batch, x.data(), 1, result);
     if (bias.defined()) {
         const real* b = bias.data();
