@@ -13,17 +13,13 @@ BUILD   := build$(if $(VARIANT),/variant$(VARIANT))
 FLAGS  = -std=c++20 -fopenmp-simd -Wall -Wextra -Werror -I. -MMD -MP
 # GCC 12 sees ghosts in inlined strings and variants; clang minds a loop that is no vector code.
 FLAGS += $(if $(findstring clang,$(CXX)),-Wno-pass-failed,-Wno-maybe-uninitialized -Wno-restrict)
-FLAGS += $(if $(DEBUG),-O0 -g3,-Og -g1 -fno-math-errno -fno-trapping-math)
+FLAGS += $(if $(DEBUG),-O0 -g3,-O3 -g1 -fno-math-errno -fno-trapping-math)
 FLAGS += $(if $(PORTABLE),,-march=native)
 FLAGS += $(if $(filter double,$(REAL)),-DSLIM_REAL_DOUBLE)
 FLAGS += $(if $(SAN),-O1 -fsanitize=address -fsanitize=undefined -fno-sanitize-recover=all)
-# Time goes into loops over numbers. All else compiles in half the time without -O3, and is as fast.
-LOOPS = core/activations core/arithmetic core/autograd core/broadcast core/loss core/matmul \
-        core/random core/reduce core/shape core/tensor core/thin data/batches nn/dora_linear \
-        nn/dora_scale nn/lora_linear nn/quantize nn/recompute optim/adam optim/clip optim/sgd
-HEADERS = $(BUILD)/obj/headers
-$(LOOPS:%=$(BUILD)/obj/%.o) $(HEADERS)/loops/%: private FLAGS += $(if $(DEBUG)$(SAN),,-O3)
-$(BUILD)/obj/tests/% $(HEADERS)/tests/%: private FLAGS += -O0 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
+# One level for the whole library. Programs and tests spend their time in it: they compile faster.
+$(BUILD)/obj/apps/%: private FLAGS += $(if $(DEBUG)$(SAN),,-O1)
+$(BUILD)/obj/tests/%: private FLAGS += -O0 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
 
 PROGRAMS = $(BUILD)/bench $(BUILD)/mnist $(BUILD)/predict $(BUILD)/adapter $(BUILD)/graph \
              $(if $(MPI),$(BUILD)/mnist_mpi)
@@ -56,28 +52,6 @@ $(BUILD)/obj/apps/mnist_mpi.o: FLAGS += -DOMPI_SKIP_MPICXX $(addprefix -isystem 
 $(BUILD)/tests: $(call object,$(TESTS)) $(SHARED) $(LIBRARY)
 	@echo "  link    $@"
 	@$(CXX) $(FLAGS) $^ -lopenblas -o $@
-
-# What many files include is parsed once, and not for each of them (by GCC; clang builds without,
-# and so finds an #include that is missing). It must be compiled with the flags of its users.
-ifeq ($(findstring clang,$(CXX)),)
-FLAGS += -fpch-deps -Winvalid-pch -Wno-error=invalid-pch
-$(HEADERS)/%/common.h.gch:
-	@mkdir -p $(@D)
-	@printf '#include %s\n' $(INCLUDES) > $(@:.gch=)
-	@echo "  compile $(@:.gch=)"
-	@$(CXX) $(FLAGS) -x c++-header $(@:.gch=) -o $@
-$(HEADERS)/%: INCLUDES = '"core/tensor.h"' '<algorithm>' '<cmath>' '<functional>' '<map>'
-$(HEADERS)/tests/%: INCLUDES = '"tests/testing.h"'
-# with, FOLDER OBJECTS: these objects use the header of that folder.
-define with
-$(2): private FLAGS += -include $(HEADERS)/$(1)/common.h
-$(2): $(HEADERS)/$(1)/common.h.gch
-endef
-$(eval $(call with,loops,$(call object,$(LOOPS:%=%.cpp))))
-$(eval $(call with,tests,$(filter %_test.o,$(call object,$(TESTS) $(wildcard tests/lessons/*.cpp)))))
-$(eval $(call with,engine,$(filter-out $(call object,$(LOOPS:%=%.cpp)), \
-  $(call object,$(SOURCES) $(wildcard apps/*.cpp apps/lessons/*.cpp)))))
-endif
 
 $(BUILD)/obj/%.o: %.cpp
 	@mkdir -p $(@D)
