@@ -19,8 +19,8 @@ namespace slim {
 
 // ---- what both forms hold -----------------------------------------------------------------------
 
-DoRABase::DoRABase(std::shared_ptr<Linear> linear, const AdapterOptions& options, Rng& seed)
-    : LinearAdapter(linear, options, seed) {
+DoRABase::DoRABase(const ModulePtr& module, const AdapterOptions& options, Rng& seed)
+    : LinearAdapter(module, options, seed) {
     m = initial_magnitude(linear->frozen(), options.axis);
 }
 

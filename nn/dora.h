@@ -19,7 +19,7 @@ namespace slim {
 struct DoRABase : LinearAdapter {
     Tensor m;  // magnitude [out] or [in], by options.axis
 
-    DoRABase(std::shared_ptr<Linear> linear, const AdapterOptions& options, Rng& seed);
+    DoRABase(const ModulePtr& linear, const AdapterOptions& options, Rng& seed);
 
     Tensor merged_weight() const override;  // W'
 

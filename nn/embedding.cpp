@@ -146,9 +146,23 @@ Tensor LoRAEmbeddingLayer::lookup(std::span<const int> ids) {
 
 // ---- around an Embedding ------------------------------------------------------------------------
 
-EmbeddingAdapter::EmbeddingAdapter(std::shared_ptr<Embedding> embedding,
-                                   const AdapterOptions& options, Rng& seed)
-    : embedding(embedding), lora(*embedding, options, seed) {}
+static std::shared_ptr<Embedding> expect_embedding(const ModulePtr& module) {
+    auto embedding = std::dynamic_pointer_cast<Embedding>(module);
+    check(embedding != nullptr, "adapter: expected an Embedding, got ",
+          module ? module->name() : "nothing",
+          ". hint: print the model to see which of its layers are Embedding");
+    return embedding;
+}
+
+EmbeddingAdapter::EmbeddingAdapter(const ModulePtr& module, const AdapterOptions& options,
+                                   Rng& seed)
+    : embedding(expect_embedding(module)), lora(*embedding, options, seed) {}
+
+EmbeddingAdapter::EmbeddingAdapter(int64_t num_embeddings, int64_t dim,
+                                   const AdapterOptions& options, Rng& seed,
+                                   EmbeddingOptions table)
+    : EmbeddingAdapter(std::make_shared<Embedding>(num_embeddings, dim, seed, table), options,
+                       seed) {}
 
 std::vector<AdapterTensor> EmbeddingAdapter::adapter_tensors() {
     return {{"lora_embedding_A", &lora.A, true}, {"lora_embedding_B", &lora.B, true}};
@@ -186,9 +200,9 @@ Tensor EmbeddingWithLoRA::lookup(std::span<const int> ids) {
 // s B A does a Linear's: A and B exchange their places. One magnitude per dimension is then one per
 // input, and dora_scale() computes c without forming E + s A B.
 
-EmbeddingWithDoRA::EmbeddingWithDoRA(std::shared_ptr<Embedding> embedding,
-                                     const AdapterOptions& options, Rng& seed)
-    : EmbeddingAdapter(embedding, options, seed),
+EmbeddingWithDoRA::EmbeddingWithDoRA(const ModulePtr& module, const AdapterOptions& options,
+                                     Rng& seed)
+    : EmbeddingAdapter(module, options, seed),
       m(initial_magnitude({embedding->weight, nullptr}, Axis::kIn)) {}
 
 std::string EmbeddingWithDoRA::extra() const {

@@ -75,8 +75,10 @@ struct EmbeddingAdapter : AdapterModule {
     std::shared_ptr<Embedding> embedding;
     LoRAEmbeddingLayer lora;
 
-    EmbeddingAdapter(std::shared_ptr<Embedding> embedding, const AdapterOptions& options,
-                     Rng& seed);
+    // Around a module that must be an Embedding, or around a new one.
+    EmbeddingAdapter(const ModulePtr& embedding, const AdapterOptions& options, Rng& seed);
+    EmbeddingAdapter(int64_t num_embeddings, int64_t dim, const AdapterOptions& options, Rng& seed,
+                     EmbeddingOptions table = {});
 
     // The table [num_embeddings, dim] with the adapter's change in it; differentiable.
     virtual Tensor merged_weight(const Tensor& table) const = 0;
@@ -105,8 +107,7 @@ struct EmbeddingWithLoRA : EmbeddingAdapter {
 struct EmbeddingWithDoRA : EmbeddingAdapter {
     Tensor m;  // magnitude [dim]
 
-    EmbeddingWithDoRA(std::shared_ptr<Embedding> embedding, const AdapterOptions& options,
-                      Rng& seed);
+    EmbeddingWithDoRA(const ModulePtr& embedding, const AdapterOptions& options, Rng& seed);
 
     bool is_dora() const override { return true; }
     std::string name() const override { return "EmbeddingWithDoRA"; }

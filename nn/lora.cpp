@@ -52,9 +52,21 @@ Tensor LoRALayer::project(const Tensor& x) const {
 
 // ---- around a Linear ----------------------------------------------------------------------------
 
-LinearAdapter::LinearAdapter(std::shared_ptr<Linear> linear, const AdapterOptions& options,
-                             Rng& seed)
-    : linear(linear), lora(linear->in_features(), linear->out_features(), options, seed) {}
+static std::shared_ptr<Linear> expect_linear(const ModulePtr& module) {
+    auto linear = std::dynamic_pointer_cast<Linear>(module);
+    check(linear != nullptr, "adapter: expected a Linear, got ", module ? module->name() : "nothing",
+          ". hint: print the model to see which of its layers are Linear");
+    return linear;
+}
+
+LinearAdapter::LinearAdapter(const ModulePtr& module, const AdapterOptions& options, Rng& seed)
+    : linear(expect_linear(module)),
+      lora(linear->in_features(), linear->out_features(), options, seed) {}
+
+LinearAdapter::LinearAdapter(int64_t in_features, int64_t out_features,
+                             const AdapterOptions& options, Rng& seed, bool with_bias)
+    : LinearAdapter(std::make_shared<Linear>(in_features, out_features, seed, with_bias), options,
+                    seed) {}
 
 std::vector<AdapterTensor> LinearAdapter::adapter_tensors() {
     return {{"lora_A.weight", &lora.A}, {"lora_B.weight", &lora.B}};

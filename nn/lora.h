@@ -36,7 +36,10 @@ struct LinearAdapter : AdapterModule {
     std::shared_ptr<Linear> linear;
     LoRALayer lora;
 
-    LinearAdapter(std::shared_ptr<Linear> linear, const AdapterOptions& options, Rng& seed);
+    // Around a module that must be a Linear, or around a new one; throws a sentence otherwise.
+    LinearAdapter(const ModulePtr& linear, const AdapterOptions& options, Rng& seed);
+    LinearAdapter(int64_t in_features, int64_t out_features, const AdapterOptions& options,
+                  Rng& seed, bool with_bias = true);
 
     virtual Tensor merged_weight() const = 0;  // [out, in]; differentiable
     Tensor base_weight() const;                // W, restored to float if it is quantised

@@ -16,13 +16,18 @@ std::string join(const std::string& prefix, const std::string& name) {
     return prefix.empty() ? name : prefix + "." + name;
 }
 
-// Calls f(path, member) for every member below the module, depth first, in order of description.
+// Calls f(path, member) for every member below the module, in PyTorch's order: a module's own
+// parameters first, then its children, depth first; both in order of description.
 void walk(Module& module, const std::string& prefix,
           const std::function<void(const std::string&, const Member&)>& f) {
-    for (const Member& member : module.members()) {
+    const std::vector<Member> members = module.members();
+    for (const Member& member : members)
+        if (!member.child) f(join(prefix, member.name), member);
+    for (const Member& member : members) {
+        if (!member.child) continue;
         const std::string path = join(prefix, member.name);
         f(path, member);
-        if (member.child) walk(*member.child, path, f);
+        walk(*member.child, path, f);
     }
 }
 
@@ -134,16 +139,18 @@ void Module::set_requires_grad(bool on) {
 
 // ---- printing -----------------------------------------------------------------------------------
 
+// The extra text stands in the module's own line if there are no children, else in one of its own.
 static std::string print_module(Module& module, const std::string& indent) {
-    std::string text = module.name() + "(" + module.extra();
-    bool has_children = false;
-    for (const Member& member : module.members()) {
-        if (!member.child) continue;
-        text += "\n" + indent + "  (" + member.name +
-                "): " + print_module(*member.child, indent + "  ");
-        has_children = true;
-    }
-    return text + (has_children ? "\n" + indent + ")" : ")");
+    const std::string inner = "\n" + indent + "  ";
+    std::string children;
+    for (const Member& member : module.members())
+        if (member.child)
+            children += inner + "(" + member.name +
+                        "): " + print_module(*member.child, indent + "  ");
+    const std::string extra = module.extra();
+    if (children.empty()) return module.name() + "(" + extra + ")";
+    return module.name() + "(" + (extra.empty() ? "" : inner + extra) + children + "\n" + indent +
+           ")";
 }
 
 std::string to_string(Module& module) { return print_module(module, ""); }

@@ -79,8 +79,8 @@ struct Module {
     // ---- what derives from it
     Tensor operator()(const Tensor& x) { return forward(x); }
 
-    // In order of description; a tensor or module that is reached by two names is listed once,
-    // under the first, as in PyTorch.
+    // In PyTorch's order: a module's own parameters, then those of its children, both as described.
+    // A tensor or module that is reached by two names is listed once, under the first.
     std::vector<NamedParameter> named_parameters();
     std::vector<Tensor> parameters();
     std::vector<NamedModule> named_modules();

@@ -12,13 +12,19 @@ std::vector<Member> Sequential::members() {
     return list;
 }
 
+ModulePtr& Sequential::operator[](size_t i) {
+    check(i < layers.size(), "Sequential: layer ", i, " of ", layers.size(), "; layers count from 0");
+    return layers[i];
+}
+
 Tensor Sequential::forward(const Tensor& x) {
     Tensor y = x;
     for (const ModulePtr& layer : layers) y = layer->forward(y);
     return y;
 }
 
-MLP::MLP(int64_t inputs, int64_t hidden_1, int64_t hidden_2, int64_t classes, Rng& rng)
+MultilayerPerceptron::MultilayerPerceptron(int64_t inputs, int64_t hidden_1, int64_t hidden_2,
+                                           int64_t classes, Rng& rng)
     // Braces evaluate from left to right, so the layers draw their numbers in this order.
     : layers({std::make_shared<Linear>(inputs, hidden_1, rng), std::make_shared<ReLU>(),
               std::make_shared<Linear>(hidden_1, hidden_2, rng), std::make_shared<ReLU>(),

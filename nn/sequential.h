@@ -11,21 +11,27 @@ struct Sequential : Module {
 
     explicit Sequential(std::vector<ModulePtr> layers) : layers(std::move(layers)) {}
 
+    // Child i, to read or to exchange; throws when there is none. An adapter goes in with
+    //     model.layers[0] = std::make_shared<LinearWithLoRA>(model.layers[0], options, rng);
+    ModulePtr& operator[](size_t i);
+
     std::string name() const override { return "Sequential"; }
     std::vector<Member> members() override;
     Tensor forward(const Tensor& x) override;
 };
 
-// The tutorials' MultilayerPerceptron: Linear, ReLU, Linear, ReLU, Linear, named layers.0 to
-// layers.4. x [batch, inputs] -> logits [batch, classes].
-struct MLP : Module {
+// The model of the tutorials: Linear, ReLU, Linear, ReLU, Linear, named layers.0 to layers.4.
+// x [batch, inputs] -> logits [batch, classes].
+struct MultilayerPerceptron : Module {
     Sequential layers;
 
-    MLP(int64_t inputs, int64_t hidden_1, int64_t hidden_2, int64_t classes, Rng& rng);
+    MultilayerPerceptron(int64_t inputs, int64_t hidden_1, int64_t hidden_2, int64_t classes,
+                         Rng& rng);
 
-    std::string name() const override { return "MLP"; }
+    std::string name() const override { return "MultilayerPerceptron"; }
     std::vector<Member> members() override { return {{"layers", layers}}; }
     Tensor forward(const Tensor& x) override { return layers.forward(x); }
 };
+using MLP = MultilayerPerceptron;
 
 }  // namespace slim

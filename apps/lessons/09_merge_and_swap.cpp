@@ -82,9 +82,9 @@ int main() {
     // Merge: W' = W + s B A (or DoRA's) as an ordinary layer, for inference at the base's price.
     // The products are summed in another order, so the outputs agree up to rounding only.
     adapters.activate("last");
-    std::printf("\nlayers.4 is a %s", model.layers.layers[4]->name().c_str());
+    std::printf("\nlayers.4 is a %s", model.layers[4]->name().c_str());
     adapters.merge();
-    std::printf(", merged it is a %s\n", model.layers.layers[4]->name().c_str());
+    std::printf(", merged it is a %s\n", model.layers[4]->name().c_str());
     std::printf("merged, the outputs differ by less than 0.0001: %s\n",
                 yes(largest_difference(model(x), with_last) < 1e-4));
     adapters.unmerge();
@@ -95,7 +95,7 @@ int main() {
     // How that is possible: the merged weight is a second matrix beside W. The obvious way, to add
     // the change into W and to subtract it again, rounds twice and does not come back.
     adapters.activate("everywhere");
-    const auto* layer = dynamic_cast<LinearWithLoRA*>(model.layers.layers[0].get());
+    const auto* layer = dynamic_cast<LinearWithLoRA*>(model.layers[0].get());
     const Tensor W = layer->linear->weight, change = layer->lora.delta_weight();
     const std::vector<real> there_and_back = ((W + change) - change).to_vector();
     int64_t changed = 0;

@@ -58,7 +58,7 @@ TEST_CASE("attach: every Linear gets an adapter, and their names come back in or
         CHECK(state.count("layers.4.m") == (method == Method::kLoRA ? 0 : 1));
         CHECK(state.at("layers.2.linear.weight").impl == weight.impl);  // wrapped, not copied
         CHECK(state.at("layers.2.lora.A").shape() == Shape{2, 7});
-        CHECK(model.layers.layers[1]->name() == "ReLU");
+        CHECK(model.layers[1]->name() == "ReLU");
     }
 }
 
@@ -115,7 +115,7 @@ TEST_CASE("attach: rank and alpha of single modules") {
     config.alpha_pattern = {{"4", 10}};
     attach(model, config, rng);
     const auto options = [&](size_t layer) {
-        return dynamic_cast<LinearWithLoRA&>(*model.layers.layers[layer]).lora.options;
+        return dynamic_cast<LinearWithLoRA&>(*model.layers[layer]).lora.options;
     };
     CHECK((options(0).rank == 2 && options(0).alpha == 6));
     CHECK((options(2).rank == 3 && options(2).alpha == 6));
@@ -156,9 +156,9 @@ TEST_CASE("freeze_linear_layers: freezes weights and biases at any depth, and no
     model.set_requires_grad(true);
     freeze_linear_layers(model);  // the Linears inside adapters too
     CHECK(trainable_names(model) ==
-          std::vector<std::string>{"layers.0.lora.A", "layers.0.lora.B", "layers.0.m",
-                                   "layers.2.lora.A", "layers.2.lora.B", "layers.2.m",
-                                   "layers.4.lora.A", "layers.4.lora.B", "layers.4.m"});
+          std::vector<std::string>{"layers.0.m", "layers.0.lora.A", "layers.0.lora.B",
+                                   "layers.2.m", "layers.2.lora.A", "layers.2.lora.B",
+                                   "layers.4.m", "layers.4.lora.A", "layers.4.lora.B"});
 }
 
 TEST_CASE("trainable_report: PEFT's line, to the character") {
@@ -184,8 +184,8 @@ TEST_CASE("trainable_listing: a line for each parameter") {
     Sequential model({std::make_shared<Linear>(3, 2, rng)});
     attach(model, adapter(Method::kDoRA), rng);
     CHECK(trainable_listing(model) ==
-          "0.linear.weight: False\n0.linear.bias: False\n0.lora.A: True\n0.lora.B: True\n"
-          "0.m: True\n");
+          "0.m: True\n0.linear.weight: False\n0.linear.bias: False\n0.lora.A: True\n"
+          "0.lora.B: True\n");
 }
 
 TEST_CASE("training an adapted model leaves frozen parameters as they were, without gradients") {

@@ -44,7 +44,7 @@ TEST_CASE("Embedding adapters: B is drawn from N(0, 1); what is printed, saved a
     for (const std::string name : {"embedding.weight", "lora.A", "lora.B", "m"})
         CHECK(state.count(name) == 1);
     const std::string text = to_string(layer);
-    for (const std::string part : {"EmbeddingWithDoRA(magnitude per dimension, norm gradient exact",
+    for (const std::string part : {"EmbeddingWithDoRA(\n  magnitude per dimension, norm gradient exact\n",
                              "(embedding): Embedding(3, 1000)", "(lora): LoRAEmbeddingLayer(",
                              "rank=5", "alpha=6", "scaling=1.2", "dropout=0.25"})
         CHECK(text.find(part) != std::string::npos);

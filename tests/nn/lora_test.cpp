@@ -3,6 +3,7 @@
 
 #include "core/gemm.h"
 #include "nn/lora_linear.h"
+#include "nn/sequential.h"
 #include "tests/nn/adapters.h"
 
 namespace slim {
@@ -286,6 +287,27 @@ TEST_CASE("lora_linear: shapes that do not fit, and inputs changed before backwa
     const Tensor y = call(x, {}, x, A);
     B.mutable_data()[0] = 2;
     CHECK_ERROR(backward(sum(y)), "lora_linear", "changed in place");
+}
+
+TEST_CASE("fault: an adapter goes around a layer in one line, and only around a Linear") {
+    Rng rng(1);
+    MLP model(5, 4, 3, 2, rng);
+    const Tensor x = random_tensor({3, 5}, rng, false), before = model(x);
+    model.layers[0] = std::make_shared<LinearWithLoRA>(model.layers[0], tutorial_preset(2, 4), rng);
+    CHECK(same_bits(model(x), before));
+    CHECK(model.layers[0]->name() == "LinearWithLoRA");
+    CHECK_ERROR(LinearWithLoRA(model.layers[1], tutorial_preset(2, 4), rng), "expected a Linear",
+                "got ReLU");
+    CHECK_ERROR(LinearWithLoRA(model.layers[0], tutorial_preset(2, 4), rng), "got LinearWithLoRA");
+    CHECK_ERROR(LinearWithLoRA(ModulePtr(), tutorial_preset(2, 4), rng), "got nothing");
+}
+
+TEST_CASE("lora: a new Linear with an adapter, from its sizes alone") {
+    Rng rng(1);
+    LinearWithLoRA layer(5, 3, {.rank = 2}, rng), no_bias(5, 3, {.rank = 2}, rng, false);
+    CHECK(layer(random_tensor({4, 5}, rng, false)).shape() == Shape{4, 3});
+    CHECK(layer.linear->bias.defined());
+    CHECK(!no_bias.linear->bias.defined());
 }
 
 }  // namespace slim

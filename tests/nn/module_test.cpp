@@ -122,7 +122,7 @@ TEST_CASE("load_state_dict: an unexpected name is an error that suggests the nea
     StateDict state = copy_of(other.state_dict());
     state["layers.2.wieght"] = state["layers.2.weight"];
     const auto before = snapshot(model);
-    CHECK_ERROR(model.load_state_dict(state), "unexpected name \"layers.2.wieght\"", "MLP",
+    CHECK_ERROR(model.load_state_dict(state), "unexpected name \"layers.2.wieght\"", "MultilayerPerceptron",
                 "did you mean \"layers.2.weight\"?");
     CHECK(snapshot(model) == before);
 }
@@ -197,12 +197,12 @@ TEST_CASE("module: a child is exchanged through its slot") {
         REQUIRE(m.slots.size() == (by_value ? 0 : 1));
         if (m.name == "layers.1") *m.slots[0] = std::make_shared<Tanh>();
     }
-    CHECK(model.layers.layers[1]->name() == "Tanh");
+    CHECK(model.layers[1]->name() == "Tanh");
     CHECK(to_string(model).find("(1): Tanh()") != std::string::npos);
 
     const Tensor x = random_tensor({4, 5}, rng, false);
-    Module& first = *model.layers.layers[0];
-    CHECK(same_bits(model(x), (*model.layers.layers[4])(relu((*model.layers.layers[2])(
+    Module& first = *model.layers[0];
+    CHECK(same_bits(model(x), (*model.layers[4])(relu((*model.layers.layers[2])(
                                   tanh(first(x)))))));
 }
 
@@ -210,7 +210,7 @@ TEST_CASE("module: prints as PyTorch does") {
     Rng rng(13);
     MLP model(784, 128, 256, 10, rng);
     const std::string from_pytorch =
-        "MLP(\n"
+        "MultilayerPerceptron(\n"
         "  (layers): Sequential(\n"
         "    (0): Linear(in_features=784, out_features=128, bias=True)\n"
         "    (1): ReLU()\n"
@@ -226,6 +226,45 @@ TEST_CASE("module: prints as PyTorch does") {
 
     Sequential empty({});
     CHECK(to_string(empty) == "Sequential()");
+}
+
+// A module with parameters after its children, children and extra text.
+struct Gated : Module {
+    ModulePtr gate, inner;
+    Tensor scale = ones({2}).set_requires_grad();
+    explicit Gated(Rng& rng) : gate(std::make_shared<ReLU>()), inner(std::make_shared<Linear>(2, 2, rng)) {}
+    std::string name() const override { return "Gated"; }
+    std::string extra() const override { return "rank=4, alpha=8"; }
+    std::vector<Member> members() override {
+        return {{"gate", gate}, {"inner", inner}, {"scale", scale}};
+    }
+};
+
+TEST_CASE("fault: extra text beside children has a line of its own, as in torch 2.13") {
+    Rng rng(1);
+    auto gated = std::make_shared<Gated>(rng);
+    Sequential model({gated});
+    CHECK(to_string(model) ==
+          "Sequential(\n"
+          "  (0): Gated(\n"
+          "    rank=4, alpha=8\n"
+          "    (gate): ReLU()\n"
+          "    (inner): Linear(in_features=2, out_features=2, bias=True)\n"
+          "  )\n"
+          ")");
+}
+
+TEST_CASE("fault: a module's own parameters come before its children's, as in torch") {
+    Rng rng(1);
+    Gated gated(rng);
+    CHECK(parameter_names(gated) ==
+          std::vector<std::string>{"scale", "inner.weight", "inner.bias"});
+}
+
+TEST_CASE("sequential: a layer that does not exist is an error") {
+    Sequential model({std::make_shared<ReLU>()});
+    CHECK(model[0]->name() == "ReLU");
+    CHECK_ERROR(model[1], "Sequential", "layer 1 of 1");
 }
 
 TEST_CASE("module: rngs finds every generator that forward draws from, in order") {
