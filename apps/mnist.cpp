@@ -45,7 +45,8 @@ struct Settings {
         config.method = name == "lora" ? Method::kLoRA : Method::kDoRA;
         config.target_modules = split(target);
         AdapterOptions& o = config.options;
-        o = preset == "peft" ? peft_preset(rank, alpha) : tutorial_preset(rank, alpha);
+        o = {.rank = rank, .alpha = alpha};  // PEFT's choices
+        if (preset == "tutorial") o = tutorial_preset(rank, alpha);
         o.dropout = dropout;
         if (axis == "out") o.axis = Axis::kOut;
         if (axis == "in") o.axis = Axis::kIn;

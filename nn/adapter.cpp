@@ -14,15 +14,6 @@ AdapterOptions tutorial_preset(int64_t rank, double alpha) {
             .norm_gradient = NormGradient::kExact};
 }
 
-AdapterOptions peft_preset(int64_t rank, double alpha) {
-    return {.rank = rank,
-            .alpha = alpha,
-            .scaling = Scaling::kAlphaOverRank,
-            .init = InitA::kKaiming,
-            .axis = Axis::kOut,
-            .norm_gradient = NormGradient::kDetached};
-}
-
 double AdapterOptions::scaling_factor() const {
     switch (scaling) {
         case Scaling::kAlpha: return alpha;
@@ -30,6 +21,15 @@ double AdapterOptions::scaling_factor() const {
         case Scaling::kAlphaOverSqrtRank: return alpha / std::sqrt(double(rank));
     }
     fail("adapter: unknown scaling");
+}
+
+std::string AdapterOptions::text() const {
+    const char* formula = scaling == Scaling::kAlpha           ? "alpha"
+                          : scaling == Scaling::kAlphaOverRank ? "alpha / rank"
+                                                               : "alpha / sqrt(rank)";
+    return "rank=" + to_text(rank) + ", alpha=" + to_text(alpha) +
+           ", scaling=" + to_text(scaling_factor()) + " (" + formula + ")" +
+           (dropout > 0 ? ", dropout=" + to_text(dropout) : "");
 }
 
 void AdapterOptions::check_valid() const {

@@ -13,7 +13,10 @@ enum class InitA {
     kGaussian,  // normal with standard deviation 1/rank: PEFT's "gaussian"
     kTutorial,  // normal with standard deviation 1/sqrt(rank): the "from scratch" tutorials
 };
-// Everything in which the sources of LoRA and DoRA differ is a named choice here.
+
+// The choices in which the sources of LoRA and DoRA differ. The defaults are those of Hugging Face
+// PEFT. The "from scratch" tutorials choose otherwise: tutorial_preset(). A layer prints its rank,
+// alpha and scaling, so that the two are not confused.
 struct AdapterOptions {
     int64_t rank = 8;
     double alpha = 8;
@@ -21,16 +24,16 @@ struct AdapterOptions {
     InitA init = InitA::kKaiming;
     double dropout = 0;  // of the adapter's input, while training
     Axis axis = Axis::kOut;
-    NormGradient norm_gradient = NormGradient::kExact;
+    NormGradient norm_gradient = NormGradient::kDetached;  // as the paper, section 4.3
 
     double scaling_factor() const;  // s
+    std::string text() const;       // "rank=4, alpha=8, scaling=2 (alpha / rank)", as layers print
     void check_valid() const;       // throws a sentence about the first option that makes no sense
 };
 
-// The choices of the "LoRA and DoRA from scratch" tutorials: s = alpha, one magnitude per input.
+// The choices of the "LoRA and DoRA from scratch" tutorials: s = alpha, A from
+// N(0, 1 / sqrt(rank)), one magnitude per input, and a gradient through the norm.
 AdapterOptions tutorial_preset(int64_t rank, double alpha);
-// The choices of Hugging Face PEFT: s = alpha / rank, one magnitude per output, detached norm.
-AdapterOptions peft_preset(int64_t rank, double alpha);
 
 // A tensor of an adapter under the name that it has in PEFT's files.
 struct AdapterTensor {

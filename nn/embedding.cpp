@@ -132,11 +132,7 @@ LoRAEmbeddingLayer::LoRAEmbeddingLayer(const Embedding& table, const AdapterOpti
 Tensor LoRAEmbeddingLayer::delta_weight() const { return slim::scale(matmul(A, B), scaling()); }
 
 std::string LoRAEmbeddingLayer::extra() const {
-    std::string text = to_text(A.size(0)) + ", " + to_text(B.size(1)) +
-                       ", rank=" + to_text(options.rank) + ", alpha=" + to_text(options.alpha) +
-                       ", scaling=" + to_text(scaling());
-    if (options.dropout > 0) text += ", dropout=" + to_text(options.dropout);
-    return text;
+    return to_text(A.size(0)) + ", " + to_text(B.size(1)) + ", " + options.text();
 }
 
 Tensor LoRAEmbeddingLayer::lookup(std::span<const int> ids) {

@@ -32,11 +32,8 @@ LoRALayer::LoRALayer(int64_t in_features, int64_t out_features, AdapterOptions o
 Tensor LoRALayer::delta_weight() const { return scaling() * matmul(B, A); }
 
 std::string LoRALayer::extra() const {
-    std::string text = "in_features=" + to_text(A.size(1)) + ", out_features=" +
-                       to_text(B.size(0)) + ", rank=" + to_text(options.rank) +
-                       ", alpha=" + to_text(options.alpha) + ", scaling=" + to_text(scaling());
-    if (options.dropout > 0) text += ", dropout=" + to_text(options.dropout);
-    return text;
+    return "in_features=" + to_text(A.size(1)) + ", out_features=" + to_text(B.size(0)) + ", " +
+           options.text();
 }
 
 Tensor LoRALayer::input(const Tensor& x) {

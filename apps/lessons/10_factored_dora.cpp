@@ -23,7 +23,6 @@
 //   a step on 4096 x 4096, rank 16, 128 rows; LoRA's work is 1
 //     merged    1.69, with three matrices of W's size
 //     factored  1.12, without
-#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -37,7 +36,7 @@ using namespace slim;
 static void compare(const char* name, const Tensor& ours, const Tensor& plain) {
     double worst = 0;
     for (int64_t i = 0; i < ours.size(); i++)
-        worst = std::max(worst, std::fabs(double(ours.data()[i]) - double(plain.data()[i])));
+        worst = std::fmax(worst, std::fabs(double(ours.data()[i]) - double(plain.data()[i])));
     std::printf("  %-10s %s\n", name, worst < 0.001 ? "equal" : "not equal");
 }
 
@@ -50,7 +49,8 @@ int main() {
     // lengths m. B and m are moved away from where they start.
     auto base = std::make_shared<Linear>(kIn, kOut, rng);
     base->set_requires_grad(false);
-    LinearWithDoRAMerged plain(base, {.rank = kRank, .alpha = s * kRank}, rng);
+    LinearWithDoRAMerged plain(
+        base, {.rank = kRank, .alpha = s * kRank, .norm_gradient = NormGradient::kExact}, rng);
     copy_values(normal({kOut, kRank}, 0, 0.3, rng), plain.lora.B);
     copy_values(plain.m + uniform({kOut}, 0.1, 0.5, rng), plain.m);
     Tensor x = normal({kBatch, kIn}, 0, 1, rng).set_requires_grad();

@@ -308,7 +308,9 @@ TEST_CASE("LinearWithDoRA: dropout is PEFT's form, in output and gradients") {
     for (const Axis axis : kAxes) {
         INFO(axis_name(axis));
         LinearWithDoRA layer(frozen_linear(5, 7, rng),
-                             {.rank = 3, .alpha = 5, .dropout = 0.4, .axis = axis}, rng);
+                             {.rank = 3, .alpha = 5, .dropout = 0.4, .axis = axis,
+                              .norm_gradient = NormGradient::kExact},
+                             rng);
         train_by_chance(layer, rng);
         const Tensor values = random_tensor({6, 5}, rng, false), dy = random_tensor({6, 7}, rng);
         const Rng start = layer.lora.rng;
@@ -333,7 +335,9 @@ TEST_CASE("LinearWithDoRA: gradients through dropout; in evaluation it does noth
     for (const Axis axis : kAxes) {
         INFO(axis_name(axis));
         LinearWithDoRA layer(frozen_linear(5, 7, rng),
-                             {.rank = 3, .alpha = 5, .dropout = 0.4, .axis = axis}, rng);
+                             {.rank = 3, .alpha = 5, .dropout = 0.4, .axis = axis,
+                              .norm_gradient = NormGradient::kExact},
+                             rng);
         train_by_chance(layer, rng);
         const Rng start = layer.lora.rng;
         check_op(

@@ -117,7 +117,8 @@ TEST_CASE("DoRA: exact gradients of x, A, B, m and the bias, both forms, both ax
     };
     for (const Axis axis : kAxes) {
         INFO(axis_name(axis));
-        const AdapterOptions options{.rank = 3, .alpha = 5, .axis = axis};
+        const AdapterOptions options{
+            .rank = 3, .alpha = 5, .axis = axis, .norm_gradient = NormGradient::kExact};
         LinearWithDoRA factored(frozen_linear(5, 7, rng), options, rng);
         LinearWithDoRAMerged merged(frozen_linear(5, 7, rng), options, rng);
         check_form(factored);
@@ -128,7 +129,8 @@ TEST_CASE("DoRA: exact gradients of x, A, B, m and the bias, both forms, both ax
 TEST_CASE("DoRA: exact and detached agree in y, dx and dm, and differ in dA and dB") {
     const Reference torch("adapters.txt");
     for (const Axis axis : kAxes) {
-        auto exact = reference_layer<LinearWithDoRA>(torch, {.axis = axis});
+        auto exact = reference_layer<LinearWithDoRA>(
+            torch, {.axis = axis, .norm_gradient = NormGradient::kExact});
         auto detached = reference_layer<LinearWithDoRA>(
             torch, {.axis = axis, .norm_gradient = NormGradient::kDetached});
         Results a = forward_backward(*exact, torch["x"], torch["dy"]);
@@ -176,7 +178,7 @@ TEST_CASE("DoRA: what 784-128-256-10 has to train") {
 
 TEST_CASE("DoRA: parameters and printing") {
     Rng rng(5);
-    LinearWithDoRA layer(frozen_linear(5, 7, rng), {.rank = 3, .alpha = 6, .axis = Axis::kIn}, rng);
+    LinearWithDoRA layer(frozen_linear(5, 7, rng), tutorial_preset(3, 6), rng);
     const StateDict state = layer.state_dict();
     CHECK(state.size() == 5);
     CHECK(state.at("m").shape() == Shape{5});
@@ -185,7 +187,7 @@ TEST_CASE("DoRA: parameters and printing") {
     for (const std::string part : {"LinearWithDoRA(", "magnitude per input", "norm gradient exact",
                              "(linear): Linear(", "(lora): LoRALayer("})
         CHECK(text.find(part) != std::string::npos);
-    LinearWithDoRAMerged other(frozen_linear(5, 7, rng), peft_preset(3, 6), rng);
+    LinearWithDoRAMerged other(frozen_linear(5, 7, rng), {.rank = 3, .alpha = 6}, rng);
     CHECK(other.m.shape() == Shape{7});
     CHECK(to_string(other).find("magnitude per output, norm gradient detached") !=
           std::string::npos);

@@ -25,7 +25,8 @@ TEST_CASE("EmbeddingWithDoRA: m over the norms of the columns, looked up and mer
 TEST_CASE("EmbeddingWithDoRA: exact gradients of A, B and m, and of a table that is trained too") {
     Rng rng(16);
     for (bool sparse : {false, true}) {
-        EmbeddingWithDoRA layer(frozen_table(rng, {.sparse = sparse}), {.rank = 3, .alpha = 5},
+        EmbeddingWithDoRA layer(frozen_table(rng, {.sparse = sparse}),
+                                {.rank = 3, .alpha = 5, .norm_gradient = NormGradient::kExact},
                                 rng);
         train_embedding_by_chance(layer, rng);
         const TensorFunction f = [&](const std::vector<Tensor>&) { return layer.lookup(kIds); };
@@ -74,8 +75,10 @@ TEST_CASE(
             std::make_shared<Embedding>(E, EmbeddingOptions{.padding_idx = 2});
         const auto without =
             std::make_shared<Embedding>(clone(E.detach()).set_requires_grad(trained_table));
-        EmbeddingWithDoRA layer(with_padding, {.rank = 3, .alpha = 5}, rng);
-        EmbeddingWithDoRA other(without, {.rank = 3, .alpha = 5}, rng);
+        const AdapterOptions options{
+            .rank = 3, .alpha = 5, .norm_gradient = NormGradient::kExact};
+        EmbeddingWithDoRA layer(with_padding, options, rng);
+        EmbeddingWithDoRA other(without, options, rng);
         train_embedding_by_chance(layer, rng);
         other.load_state_dict(layer.state_dict());
 

@@ -42,18 +42,28 @@ TEST_CASE("LoRA: the scaling multiplies the branch and the change of the weight 
     }
 }
 
-TEST_CASE("LoRA: the presets are the sources' conventions") {
-    const AdapterOptions tutorial = tutorial_preset(4, 8), peft = peft_preset(4, 8);
+TEST_CASE("fault: the default options are PEFT's; the tutorials' are a preset of their own") {
+    const AdapterOptions tutorial = tutorial_preset(4, 8), peft{.rank = 4, .alpha = 8};
     CHECK((tutorial.rank == 4 && tutorial.alpha == 8 && tutorial.dropout == 0));
     CHECK(tutorial.scaling == Scaling::kAlpha);
     CHECK(tutorial.init == InitA::kTutorial);
     CHECK(tutorial.axis == Axis::kIn);
     CHECK(tutorial.norm_gradient == NormGradient::kExact);
-    CHECK((peft.rank == 4 && peft.alpha == 8 && peft.dropout == 0));
+    CHECK((AdapterOptions{}.rank == 8 && AdapterOptions{}.alpha == 8 && peft.dropout == 0));
     CHECK(peft.scaling == Scaling::kAlphaOverRank);
     CHECK(peft.init == InitA::kKaiming);
     CHECK(peft.axis == Axis::kOut);
     CHECK(peft.norm_gradient == NormGradient::kDetached);
+}
+
+TEST_CASE("fault: a layer prints the scaling and the formula that it comes from") {
+    CHECK(tutorial_preset(2, 4).text() == "rank=2, alpha=4, scaling=4 (alpha)");
+    AdapterOptions options{.rank = 4, .alpha = 2, .dropout = 0.5};
+    CHECK(options.text() == "rank=4, alpha=2, scaling=0.5 (alpha / rank), dropout=0.5");
+    options.scaling = Scaling::kAlphaOverSqrtRank;
+    CHECK(options.text() == "rank=4, alpha=2, scaling=1 (alpha / sqrt(rank)), dropout=0.5");
+    CHECK(make_lora({.rank = 3, .alpha = 6}).extra() ==
+          "in_features=5, out_features=7, rank=3, alpha=6, scaling=2 (alpha / rank)");
 }
 
 TEST_CASE("LoRA: a rank below 1, a dropout outside 0 to 1, an alpha that is no number: errors") {
