@@ -34,6 +34,7 @@ inline Tensor operator-(const Tensor& x) { return scale(x, -1); }
 // ---- shape.cpp ----------------------------------------------------------------------------------
 
 Tensor reshape(const Tensor& x, const Shape& shape);  // shares x's numbers; one -1 is worked out
+Tensor transpose(const Tensor& x);  // x [rows, cols] -> [cols, rows], a copy (torch: x.T)
 Tensor clone(const Tensor& x);                        // a copy with its own numbers
 
 // ---- activations.cpp: element by element --------------------------------------------------------

@@ -1,5 +1,4 @@
-// Ops that change a tensor's shape or storage and leave its numbers as they are. For both, the
-// gradient is handed back unchanged, element by element.
+// Ops that change a tensor's shape, order or storage and leave its elements as they are.
 #include <algorithm>  // copy_n, count
 
 #include "core/autograd.h"
@@ -7,6 +6,7 @@
 
 namespace slim {
 
+// For reshape and clone: each element of dy goes back to the element of x that it came from.
 struct PassThroughNode : Node {
     PassThroughNode(const char* op, const Tensor& x) : Node(op, {x}) {}
     void backward(const Tensor& y) override {
@@ -36,6 +36,32 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
     Tensor y = x.detach();
     y.impl->shape = wanted;
     return record(y, std::make_shared<PassThroughNode>("reshape", x));
+}
+
+// ---- transpose ----------------------------------------------------------------------------------
+// y_ji = x_ij      [rows, cols] -> [cols, rows]
+// dx_ij = dy_ji
+
+struct TransposeNode : Node {
+    explicit TransposeNode(const Tensor& x) : Node("transpose", {x}) {}
+    void backward(const Tensor& y) override {
+        const int64_t cols = y.size(0), rows = y.size(1);
+        const real* dy = y.grad_data();
+        real* dx = inputs[0].mutable_grad();
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t j = 0; j < cols; j++) dx[i * cols + j] += dy[j * rows + i];
+    }
+};
+
+Tensor transpose(const Tensor& x) {
+    check(x.dim() == 2, "transpose: got shape ", x.shape(), "; it must have 2 axes");
+    const int64_t rows = x.size(0), cols = x.size(1);
+    Tensor y({cols, rows});
+    const real* in = x.data();
+    real* out = y.mutable_data();
+    for (int64_t j = 0; j < cols; j++)
+        for (int64_t i = 0; i < rows; i++) out[j * rows + i] = in[i * cols + j];
+    return record(y, std::make_shared<TransposeNode>(x));
 }
 
 // ---- clone --------------------------------------------------------------------------------------

@@ -238,17 +238,6 @@ Tensor normal(const Shape& shape, double mean, double std_dev, Rng& rng) {
     return x;
 }
 
-Tensor transposed(const Tensor& x) {
-    check(x.dim() == 2, "transposed: got shape ", x.shape(), "; it must have 2 axes");
-    const int64_t rows = x.size(0), cols = x.size(1);
-    Tensor y({cols, rows});
-    const real* in = x.data();
-    real* out = y.mutable_data();
-    for (int64_t j = 0; j < cols; j++)
-        for (int64_t i = 0; i < rows; i++) out[j * rows + i] = in[i * cols + j];
-    return y;
-}
-
 void copy_values(const Tensor& from, Tensor& to) {
     check(from.shape() == to.shape(), "copy_values: from shape ", from.shape(), " to shape ",
           to.shape(), "; the shapes must be equal");

@@ -121,7 +121,6 @@ Tensor normal(const Shape& shape, double mean, double std_dev, Rng& rng);
 int64_t checked_size(const Shape& shape);
 
 void copy_values(const Tensor& from, Tensor& to);  // same shapes, else throws
-Tensor transposed(const Tensor& x);  // a copy of x [rows, cols] as [cols, rows], without history
 
 // As PyTorch prints: nested brackets, four digits, long axes elided with "...".
 std::string to_string(const Tensor& x);

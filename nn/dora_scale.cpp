@@ -15,6 +15,7 @@
 #include "core/autograd.h"
 #include "core/gemm.h"
 #include "core/ops.h"
+#include "core/ops.h"
 
 namespace slim {
 
@@ -83,7 +84,7 @@ Tensor magnitude_over_norm(const Tensor& m, const Tensor& n) {
 
 DoraScale::DoraScale(const Tensor& A, const Tensor& B, double s, Axis axis, NormGradient gradient)
     : axis(axis), gradient(gradient), s(real(s)),
-      K(axis == Axis::kOut ? transposed(B) : A.detach()) {}
+      K(axis == Axis::kOut ? transpose(B.detach()) : A.detach()) {}
 
 // |V_j|^2 from the definition, for the rows or columns in which s B A nearly cancels W: there the
 // terms of the short formula are large, their sum is small, and its digits are lost.
@@ -240,7 +241,7 @@ Tensor dora_scale(const FrozenWeight& W, const std::vector<double>& weight_norms
     const int64_t rank = A.size(0);
     Tensor product(scale.K.shape());
     if (axis == Axis::kOut) W.times_transposed(rank, A.data(), 0, product.mutable_data());
-    else W.times(rank, transposed(B).data(), 0, product.mutable_data());
+    else W.times(rank, transpose(B.detach()).data(), 0, product.mutable_data());
     const Tensor c = scale.forward(W, weight_norms, A, B, m, product);
     return record(c, std::make_shared<DoraScaleNode>(W, A, B, m, scale));
 }

@@ -39,4 +39,11 @@ Tensor Linear::product(const Tensor& x) const {
     return quantized ? quantized_linear(x, quantized) : matmul_nt(x, weight);
 }
 
+std::shared_ptr<Linear> as_linear(const ModulePtr& module) {
+    auto linear = std::dynamic_pointer_cast<Linear>(module);
+    check(linear != nullptr, "expected a Linear, got ", module ? module->name() : "nothing",
+          ". hint: print the model to see which of its layers are Linear");
+    return linear;
+}
+
 }  // namespace slim

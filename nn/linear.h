@@ -29,4 +29,7 @@ struct Linear : Module {
     Tensor product(const Tensor& x) const;  // x W^T, without the bias
 };
 
+// The module as a Linear; throws a sentence, with what it is instead, if it is none.
+std::shared_ptr<Linear> as_linear(const ModulePtr& module);
+
 }  // namespace slim

@@ -49,15 +49,8 @@ Tensor LoRALayer::project(const Tensor& x) const {
 
 // ---- around a Linear ----------------------------------------------------------------------------
 
-static std::shared_ptr<Linear> expect_linear(const ModulePtr& module) {
-    auto linear = std::dynamic_pointer_cast<Linear>(module);
-    check(linear != nullptr, "adapter: expected a Linear, got ", module ? module->name() : "nothing",
-          ". hint: print the model to see which of its layers are Linear");
-    return linear;
-}
-
 LinearAdapter::LinearAdapter(const ModulePtr& module, const AdapterOptions& options, Rng& seed)
-    : linear(expect_linear(module)),
+    : linear(as_linear(module)),
       lora(linear->in_features(), linear->out_features(), options, seed) {}
 
 LinearAdapter::LinearAdapter(int64_t in_features, int64_t out_features,

@@ -7,6 +7,7 @@
 
 #include "core/autograd.h"
 #include "core/gemm.h"
+#include "core/ops.h"
 
 namespace slim {
 
@@ -32,7 +33,7 @@ void check_branch(const char* op, const Tensor& x, const FrozenWeight& W, const 
 void LowRankBranch::forward(const Tensor& x, const Tensor& A, const Tensor& B, real beta, real* y) {
     const int64_t batch = x.size(0), in = x.size(1), rank = A.size(0), out = B.size(0);
     h = Tensor({rank, batch});
-    B_t = transposed(B);
+    B_t = transpose(B.detach());
     gemm(kNormal, kTransposed, rank, batch, in, 1, A.data(), x.data(), 0, h.mutable_data());
     gemm(kTransposed, kNormal, batch, out, rank, s, h.data(), B_t.data(), beta, y);
 }

@@ -129,7 +129,7 @@ void copy_in(const LoadedAdapter& from, const std::vector<AdaptedPlace>& places)
         if (auto* adapter = dynamic_cast<AdapterModule*>(place.adapted.get()))
             for (const AdapterTensor& t : adapter->adapter_tensors()) {
                 const Tensor values = from.tensor(place.name, t.peft_name);
-                copy_values(t.transposed ? transposed(values) : values, *t.tensor);
+                copy_values(t.transposed ? transpose(values) : values, *t.tensor);
             }
         auto [bias, end] = trained_bias(place, from.config.bias);
         if (bias.defined()) copy_values(from.tensor(place.name, end), bias);
@@ -158,7 +158,7 @@ void save_adapter(const std::string& folder, const AdapterConfig& config,
             "is the same to both. hint: train with Axis::kOut, or merge and save the model");
         for (const AdapterTensor& t : adapter->adapter_tensors())
             file.tensors[tensor_name(place.name, t.peft_name)] =
-                store(t.transposed ? transposed(*t.tensor) : *t.tensor, "F32");
+                store(t.transposed ? transpose(t.tensor->detach()) : *t.tensor, "F32");
         any = true;
     }
     check(any, folder, ": not written: there is no adapter among ", places.size(), " places");

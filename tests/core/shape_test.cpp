@@ -49,6 +49,45 @@ TEST_CASE("clone: protects the numbers that backward needs") {
     CHECK(x.grad().to_vector() == std::vector<real>{4, 6});
 }
 
+TEST_CASE("fault: transpose is an op: rows become columns, and gradients come back") {
+    Rng rng(3);
+    const Tensor y = transpose(tensor({1, 2, 3, 4, 5, 6}, {2, 3}).set_requires_grad());
+    CHECK(y.shape() == Shape{3, 2});
+    CHECK(y.to_vector() == std::vector<real>{1, 4, 2, 5, 3, 6});
+    CHECK(y.requires_grad());
+    CHECK(transpose(zeros({0, 3})).shape() == Shape{3, 0});
+    for (const Shape& shape : matrix_shapes())
+        check_op([](auto& in) { return transpose(in[0]); }, {random_tensor(shape, rng)});
+    Tensor x = random_tensor({2, 3}, rng);
+    check_gradients([](auto& in) { return matmul(in[0], transpose(in[0])); }, {x});
+    CHECK_ERROR(transpose(ones({3})), "transpose", "(3)", "2 axes");
+    CHECK_ERROR(transpose(Tensor()), "undefined");
+}
+
+TEST_CASE("fault: the notebook's DoRA, weight + alpha * lora.T, trains B as well as m") {
+    Rng rng(4);
+    const Tensor W = random_tensor({3, 5}, rng, false), x = random_tensor({8, 5}, rng, false),
+                 target = random_tensor({8, 3}, rng, false);
+    Tensor A = random_tensor({5, 2}, rng), B = zeros({2, 3}).set_requires_grad(),
+           m = norm(W, 0).set_requires_grad();
+    double first = 0, last = 0;
+    for (int step = 0; step < 200; step++) {
+        const Tensor V = W + 4 * transpose(matmul(A, B));
+        const Tensor loss = mse_loss(matmul_nt(x, mul_row(V, m / norm(V, 0))), target);
+        (step == 0 ? first : last) = loss.item();
+        backward(loss);
+        for (Tensor* p : {&A, &B, &m}) {
+            const Tensor step_back = p->detach() - 0.02 * p->grad();
+            copy_values(step_back, *p);
+            p->zero_grad();
+        }
+    }
+    double sum_B = 0;
+    for (real b : B.to_vector()) sum_B += std::fabs(b);
+    CHECK(sum_B > 0.1);
+    CHECK(last < first / 2);
+}
+
 TEST_CASE("reshape: writing through it counts as a change of the original") {
     Tensor x = tensor({2, 3}).set_requires_grad();
     Tensor y = x * x, flat = reshape(x.detach(), {2, 1});

@@ -85,15 +85,6 @@ TEST_CASE("tensor: no longer requiring a gradient drops the gradient") {
     CHECK(!x.grad().defined());
 }
 
-TEST_CASE("tensor: transposed copies rows into columns") {
-    const Tensor y = transposed(tensor({1, 2, 3, 4, 5, 6}, {2, 3}).set_requires_grad());
-    CHECK(y.shape() == Shape{3, 2});
-    CHECK(y.to_vector() == std::vector<real>{1, 4, 2, 5, 3, 6});
-    CHECK(!y.requires_grad());
-    CHECK(transposed(zeros({0, 3})).shape() == Shape{3, 0});
-    CHECK_ERROR(transposed(ones({3})), "transposed", "(3)", "2 axes");
-}
-
 TEST_CASE("tensor: copy_values copies into the same storage") {
     Tensor from = tensor({1, 2, 3}), to = zeros({3});
     const real* where = to.data();
