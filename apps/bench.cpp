@@ -114,7 +114,7 @@ int bench(int argc, char** argv) {
     options.add("pairs", pairs, "turns of each pair", 1, 10000);
     options.add("json", json, "write every figure to this file", "FILE");
     options.add("step", step, "time this case alone, as often as standard input says", "NAME");
-    options.parse(argc, argv);
+    options.parse_strict(argc, argv);
     const int thread_count = set_threads(threads);
     if (!step.empty()) return answer_turns(step);
     // The group "threads" is about more than one.

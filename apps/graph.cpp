@@ -15,7 +15,7 @@ using namespace slim;
 
 static int graph(int argc, char** argv) {
     Options options("Writes the graph of a LoRA and a DoRA layer, for Graphviz.");
-    options.parse(argc, argv);
+    options.parse_strict(argc, argv);
 
     Rng rng(1);
     const auto frozen = [&](int64_t in, int64_t out) {

@@ -313,8 +313,7 @@ int mnist(int argc, char** argv) {
     options.add("json", s.json, "write every figure to this file", "FILE");
     options.add("report", s.report, "write a page of pictures, index.html, to this folder", "DIR");
     options.add("trace", s.trace, "print every op, forward and backward, on stderr");
-    const std::vector<std::string> rest = options.parse(argc, argv);
-    check(rest.empty(), rest.empty() ? "" : rest[0], ": not an option. hint: see --help");
+    options.parse_strict(argc, argv);
     if (s.preset == "peft") s.shuffle = true;  // the notebooks do not shuffle; everybody else does
 
     check_settings(s);

@@ -131,8 +131,7 @@ void start(Settings& s, int argc, char** argv, int rank, int ranks) {
     options.add("base", s.base, "start from these parameters, read by rank 0", "FILE");
     options.add("save", s.save, "rank 0 writes here: a checkpoint per epoch, parameters", "DIR");
     options.add("resume", s.resume, "go on from this checkpoint, read by every rank", "FILE");
-    const std::vector<std::string> rest = options.parse(argc, argv);
-    check(rest.empty(), rest.empty() ? "" : rest[0], ": not an option. hint: see --help");
+    options.parse_strict(argc, argv);
 
     MPI_Bcast(&s.seed, 1, MPI_INT64_T, 0, MPI_COMM_WORLD);
     if (rank == 0 && !s.save.empty()) make_folders(s.save);

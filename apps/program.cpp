@@ -106,6 +106,11 @@ std::vector<std::string> Options::parse(int argc, char** argv) const {
     return {argv + optind, argv + argc};
 }
 
+void Options::parse_strict(int argc, char** argv) const {
+    const std::vector<std::string> rest = parse(argc, argv);
+    check(rest.empty(), rest.empty() ? "" : rest[0], ": not an option. hint: see --help");
+}
+
 // ---- start-up -----------------------------------------------------------------------------------
 
 // Numbers below 1e-38 ("denormals") take the processor a hundred times as long as others, and

@@ -24,6 +24,8 @@ public:
     // Fills the variables and returns the arguments that are not options. Throws a sentence about
     // the first wrong one. With --help, prints the list and ends the program.
     std::vector<std::string> parse(int argc, char** argv) const;
+    // The same for a program that takes options alone: throws when an argument is left.
+    void parse_strict(int argc, char** argv) const;
 
 private:
     struct Option {
