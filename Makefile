@@ -22,7 +22,7 @@ $(BUILD)/obj/apps/%: private FLAGS += $(if $(DEBUG)$(SAN),,-O1)
 $(BUILD)/obj/tests/%: private FLAGS += -O0 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
 
 PROGRAMS = $(BUILD)/bench $(BUILD)/mnist $(BUILD)/predict $(BUILD)/adapter $(BUILD)/graph \
-             $(BUILD)/tokens $(if $(MPI),$(BUILD)/mnist_mpi)
+             $(BUILD)/notebook $(BUILD)/tokens $(if $(MPI),$(BUILD)/mnist_mpi)
 LIBRARY  = $(BUILD)/libslimgrad.a
 SOURCES  = $(wildcard core/*.cpp data/*.cpp nn/*.cpp optim/*.cpp)
 TESTS    = $(wildcard tests/*.cpp tests/core/*.cpp tests/data/*.cpp tests/nn/*.cpp \
@@ -75,6 +75,10 @@ run: data  ## the main job: pretrain on MNIST, compare full fine-tuning, LoRA an
 tokens:  ## Embedding with LoRA on real text (apps/tokens.cpp)
 	@$(MAKE) -j$(JOBS) $(BUILD)/tokens
 	@$(BUILD)/tokens $(ARGS)
+
+notebook: data  ## the "LoRA and DoRA from scratch" notebook, cell by cell (apps/notebook.cpp)
+	@$(MAKE) -j$(JOBS) $(BUILD)/notebook
+	@$(BUILD)/notebook $(ARGS)
 
 test:  ## the tests, in float and in double precision (with SAN=1: in float)
 	@sh data/fetch_mnist.sh data/mnist || echo "without MNIST, the end-to-end test is left out"
@@ -182,7 +186,7 @@ help:  ## this list
 	@echo "            PORTABLE=1 (without -march=native)  CXX=clang++  ARGS='--epochs 3' (for run)"
 	@echo "            MPI=1 (all, deps: also build/mnist_mpi, for several processes; Open MPI)"
 
-.PHONY: all deps data run tokens test bench bench-torch test-binary print-test-binary test-mpi \
+.PHONY: all deps data run notebook tokens test bench bench-torch test-binary print-test-binary test-mpi \
         test-mpi-binary lines check-includes format clean help
 ifneq ($(filter deps,$(MAKECMDGOALS)),)
 .NOTPARALLEL:  # first the packages, then what needs them
