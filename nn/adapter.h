@@ -8,6 +8,8 @@
 namespace slim {
 
 enum class Scaling { kAlpha, kAlphaOverRank, kAlphaOverSqrtRank };
+// How A starts in a Linear's adapter. B starts at zero. In an Embedding's adapter A starts at zero
+// and B at N(0, 1), as in PEFT; with kTutorial A starts at N(0, 0.02) and B at zero.
 enum class InitA {
     kKaiming,  // uniform(-1/sqrt(in), 1/sqrt(in)): PEFT's default, kaiming_uniform with a = sqrt(5)
     kGaussian,  // normal with standard deviation 1/rank: PEFT's "gaussian"

@@ -124,8 +124,19 @@ LoRAEmbeddingLayer::LoRAEmbeddingLayer(const Embedding& table, const AdapterOpti
     : options(options), lookup_options(table.options), rng(0) {
     options.check_valid();
     lookup_options.max_norm = 0;
-    A = zeros({table.weight.size(0), options.rank}).set_requires_grad();
-    B = normal({options.rank, table.weight.size(1)}, 0, 1, seed).set_requires_grad();
+    const Shape shape_A{table.weight.size(0), options.rank},
+        shape_B{options.rank, table.weight.size(1)};
+    if (options.init == InitA::kTutorial) {
+        A = normal(shape_A, 0, 0.02, seed);
+        B = zeros(shape_B);
+        if (const int padding = table.options.padding_idx; padding >= 0)
+            std::fill_n(A.mutable_data() + padding * options.rank, options.rank, real(0));
+    } else {
+        A = zeros(shape_A);
+        B = normal(shape_B, 0, 1, seed);
+    }
+    A.set_requires_grad();
+    B.set_requires_grad();
     rng = Rng(seed.bits());
 }
 

@@ -43,12 +43,13 @@ struct Embedding : Module {
 };
 
 // ---- adapters -----------------------------------------------------------------------------------
-// A starts at zero and B at N(0, 1), so that a fresh adapter changes nothing and a row of A that is
-// never looked up stays zero. So does the row of padding_idx, to which no gradient goes: padding
-// stays what it is in the table. A's gradient is made as the table's options say (sparse,
-// scale_grad_by_freq), but max_norm is the table's alone: A is never shortened.
+// A starts at zero and B at N(0, 1) (but see InitA::kTutorial), so that a fresh adapter changes
+// nothing and a row of A that is never looked up stays zero. So does the row of padding_idx, to
+// which no gradient goes: padding stays what it is in the table. A's gradient is made as the
+// table's options say (sparse, scale_grad_by_freq). max_norm is the table's alone: A is never
+// shortened.
 //
-// Of AdapterOptions, init and axis are about Linear and mean nothing here.
+// Of AdapterOptions, axis is about Linear and means nothing here.
 
 // The adapter's own branch: ids -> s dropout(A[ids]) B. Dropout, while training, zeroes single
 // numbers of the rows that were looked up and scales the rest by 1 / (1 - p): the input that it has

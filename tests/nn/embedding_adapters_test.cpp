@@ -242,4 +242,17 @@ TEST_CASE("EmbeddingWithLoRA: max_norm shortens the table's rows and not A, merg
     check_matches(merged->lookup(all), y);  // longer than max_norm, and not shortened again
 }
 
+TEST_CASE("Embedding adapters: the tutorials start A at N(0, 0.02) and B at zero") {
+    Rng rng(3);
+    auto table = frozen_table(rng, {.padding_idx = 2}, {500, 6});
+    EmbeddingWithLoRA layer(table, tutorial_preset(4, 8), rng);
+    double square = 0;
+    for (real v : layer.lora.A.to_vector()) square += double(v) * double(v);
+    CHECK(std::sqrt(square / (499 * 4)) == doctest::Approx(0.02).epsilon(0.08));
+    for (real v : layer.lora.B.to_vector()) CHECK(v == 0);
+    for (int64_t k = 0; k < 4; k++) CHECK(layer.lora.A.at({2, k}) == 0);
+    const int ids[] = {0, 2, 499};
+    CHECK(same_bits(layer.lookup(ids), table->lookup(ids)));
+}
+
 }  // namespace slim
