@@ -134,45 +134,36 @@ $(LESSONS): $(BUILD)/%: $(BUILD)/obj/apps/%.o $(BUILD)/obj/apps/program.o $(LIBR
 	@$(CXX) $(FLAGS) $^ -lopenblas -o $@
 
 # The lessons' tests run them. Their headers show what float prints, so in double there are none.
+WALKS = $(addprefix $(BUILD)/gdb/,$(if $(VARIANT),,$(if $(shell command -v gdb),05_xor 07_lora)))
 ifneq ($(REAL),double)
-$(BUILD)/tests: $(call object,$(wildcard tests/lessons/*.cpp)) | $(LESSONS)
+$(BUILD)/tests: $(call object,$(wildcard tests/lessons/*.cpp)) | $(LESSONS) $(WALKS)
 endif
 
-# Two lessons for the tests to walk through in gdb. Only the files in the way are compiled for it.
-NO_GDB := $(if $(shell command -v gdb),,1)
-WALKS  = $(addprefix $(BUILD)/in-gdb/,$(if $(VARIANT)$(NO_GDB),,05_xor 07_lora))
-WALKED = $(addprefix $(BUILD)/obj/in-gdb/,core/activations.o core/arithmetic.o core/autograd.o \
-           core/matmul.o nn/linear.o nn/lora.o)
-$(BUILD)/obj/in-gdb/%.o: %.cpp
+# Lessons for gdb: the lesson and the files that a walk goes through, compiled with -O0.
+WALKED = $(addprefix $(BUILD)/obj/gdb/,$(addsuffix .o,core/activations core/arithmetic \
+           core/autograd core/matmul nn/linear nn/lora))
+$(BUILD)/obj/gdb/%.o: %.cpp
 	@mkdir -p $(@D)
 	@echo "  compile $<, for gdb"
 	@$(CXX) $(FLAGS) -O0 -g3 -c $< -o $@
-$(WALKS): $(BUILD)/in-gdb/%: $(BUILD)/obj/in-gdb/apps/lessons/%.o $(WALKED) \
-                             $(call object,apps/program.cpp) $(LIBRARY)
+$(BUILD)/gdb/%: $(BUILD)/obj/gdb/apps/lessons/%.o $(WALKED) $(call object,apps/program.cpp) $(LIBRARY)
 	@mkdir -p $(@D)
 	@echo "  link    $@"
 	@$(CXX) $(FLAGS) $^ -lopenblas -o $@
-$(BUILD)/tests: | $(WALKS)
 
 lessons: $(LESSONS)  ## run the course; lesson-07 is one of it, gdb-07 opens that one in gdb
 	@for lesson in $^; do echo "== $$lesson"; $$lesson || exit 1; echo; done
 lesson-%:
 	@$(MAKE) -s $(or $(filter $(BUILD)/lessons/$*_%,$(LESSONS)),$(error there is no lesson $*. hint: lesson-01 to lesson-12))
 	@$(filter $(BUILD)/lessons/$*_%,$(LESSONS)) $(ARGS)
-gdb-%:  # stops where the lesson's header says
-	@$(MAKE) -s DEBUG=1 LESSON=$* in-gdb
-in-gdb: $(filter $(BUILD)/lessons/$(LESSON)_%,$(LESSONS))
-	@gdb -q -iex 'set auto-load local-gdbinit off' -x .gdbinit \
-	  -ex "break $$(sed -n 's/.*stops in \(.*\))/\1/p' apps/lessons/$(<F).cpp)" -ex run $<
-.PHONY: lessons in-gdb
+gdb-%:  # opens a lesson in gdb, where its header says
+	@command -v gdb >/dev/null || { echo "gdb is not installed. hint: apt-get install gdb"; exit 1; }
+	@$(MAKE) -s -j$(JOBS) $(patsubst apps/lessons/%.cpp,$(BUILD)/gdb/%,$(wildcard apps/lessons/$*_*.cpp))
+	@gdb -q -iex 'set auto-load local-gdbinit off' -x .gdbinit -ex "break $$(sed -n \
+	  's/.*stops in \(.*\))/\1/p' apps/lessons/$*_*.cpp)" -ex run $(BUILD)/gdb/$*_*
 
 fuzz-%:  # a million damaged files for a reader: fuzz-idx, fuzz-safetensors, fuzz-config
-	@mkdir -p build/fuzz/corpus-$*
-	clang++ -std=c++20 -g -O1 -I. -fsanitize=fuzzer,address,undefined tests/fuzz/$*_fuzz.cpp \
-	  data/file.cpp data/idx.cpp data/json.cpp data/safetensors.cpp core/*.cpp -lopenblas \
-	  -o build/fuzz/$*
-	build/fuzz/$* -runs=$(or $(RUNS),1000000) -max_len=4096 build/fuzz/corpus-$* \
-	  tests/fuzz/seeds/$*
+	@sh tests/fuzz/run.sh $* $(RUNS)
 
 format:  ## clang-format over all sources
 	clang-format -i $$(git ls-files '*.h' '*.cpp')
@@ -186,8 +177,9 @@ help:  ## this list
 	@echo "            PORTABLE=1 (without -march=native)  CXX=clang++  ARGS='--epochs 3' (for run)"
 	@echo "            MPI=1 (all, deps: also build/mnist_mpi, for several processes; Open MPI)"
 
-.PHONY: all deps data run notebook tokens test bench bench-torch test-binary print-test-binary test-mpi \
-        test-mpi-binary lines check-includes format clean help
+.SECONDARY:  # keep the object files that pattern rules make
+.PHONY: all deps data run notebook tokens test bench bench-torch test-binary print-test-binary \
+        test-mpi test-mpi-binary lessons lines check-includes format clean help
 ifneq ($(filter deps,$(MAKECMDGOALS)),)
 .NOTPARALLEL:  # first the packages, then what needs them
 endif

@@ -93,7 +93,7 @@ const std::string kGdb = "gdb -batch -nx -iex 'set auto-load local-gdbinit off' 
 
 // The lesson as it is built for gdb; "" if the test is left out.
 std::string lesson_in_gdb(const std::string& lesson) {
-    const std::string program = built_program("in-gdb/" + lesson);
+    const std::string program = built_program("gdb/" + lesson);
     if (run("command -v gdb").status != 0) {
         MESSAGE("gdb is not there, so this test did nothing");
         return "";

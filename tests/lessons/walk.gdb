@@ -2,7 +2,7 @@
 # `make gdb-05` types the first two lines, the reader the other eight. The test lessons_test.cpp
 # looks for the lines after #> in the output of
 #
-#     gdb -batch -x .gdbinit -x tests/lessons/walk.gdb build/in-gdb/05_xor
+#     gdb -batch -x .gdbinit -x tests/lessons/walk.gdb build/gdb/05_xor
 
 break slim::relu
 run
