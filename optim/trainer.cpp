@@ -154,15 +154,23 @@ TrainReport train(Module& model, Optimizer& optimizer, const ImageSet& images, R
             else batches.in_order();
         }
         while (p.images < images.count && !report.interrupted) {
+            const double loss_before = p.loss;
+            const int64_t images_before = p.images;
             train_step(run, batches, images.count - p.images, options);
+            if (options.on_batch)
+                options.on_batch({int(p.epoch + 1), images_before / options.batch_size,
+                                  (images.count - 1) / options.batch_size + 1,
+                                  (p.loss - loss_before) / double(p.images - images_before)});
             progress.update(p, seconds_since(start));
             report.interrupted = interrupt_requested;
         }
         if (p.images < images.count) break;  // interrupted inside the epoch
         p.epoch++;
         report.epochs.push_back({int(p.epoch), mean_loss(p), accuracy(p), seconds_since(start)});
-        if (options.test)
-            report.epochs.back().test_accuracy = evaluate(model, *options.test).accuracy;
+        EpochReport& epoch = report.epochs.back();
+        if (options.evaluate_training_set) epoch.train_accuracy = evaluate(model, images).accuracy;
+        if (options.test) epoch.test_accuracy = evaluate(model, *options.test).accuracy;
+        if (options.on_epoch) options.on_epoch(epoch);
         p.images = p.correct = 0;
         p.loss = 0;
         if (!report.interrupted) save();

@@ -21,12 +21,19 @@ struct Evaluation {
 // mode as it was.
 Evaluation evaluate(Module& model, const ImageSet& images, int64_t batch_size = 500);
 
+struct BatchReport {
+    int epoch;               // from 1
+    int64_t batch, batches;  // from 0, and how many the epoch has
+    double loss;             // mean over the batch's images, before the step
+};
+
 struct EpochReport {
     int epoch;        // from 1
     double loss;      // mean over the epoch's batches, as they were trained on
     double accuracy;  // of the same predictions, 0 .. 1
     double seconds;
-    std::optional<double> test_accuracy = {};  // with TrainOptions::test, 0 .. 1
+    std::optional<double> train_accuracy = {};  // evaluated after the epoch; see TrainOptions
+    std::optional<double> test_accuracy = {};   // with TrainOptions::test, 0 .. 1
 };
 
 struct TrainOptions {
@@ -41,6 +48,11 @@ struct TrainOptions {
     // Images to evaluate the model on after each epoch, outside of its seconds. It does not change
     // what is trained, to the bit.
     const ImageSet* test = nullptr;
+    bool evaluate_training_set = false;  // the same on the images that it is trained on
+
+    // Called after each step and after each epoch, for output of one's own.
+    std::function<void(const BatchReport&)> on_batch = {};
+    std::function<void(const EpochReport&)> on_epoch = {};
 
     std::string checkpoint = {};  // file to write after each epoch, and on Ctrl-C; "" for none
     std::string resume = {};      // checkpoint to go on from; "" to start at the beginning

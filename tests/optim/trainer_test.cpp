@@ -296,4 +296,35 @@ TEST_CASE("evaluate: leaves the mode as it was, also after an error; no dropout,
     for (const Tensor& p : model.parameters()) CHECK(p.grad_data() == nullptr);
 }
 
+TEST_CASE("fault: train: the notebook's lines come from two callbacks") {
+    const ImageSet images = striped_images(50);
+    Rng rng(1);
+    MLP model(9, 6, 5, 10, rng), by_hand(9, 6, 5, 10, rng);
+    by_hand.load_state_dict(model.state_dict());
+    std::string said;
+    TrainOptions options{.epochs = 2, .batch_size = 16, .show_progress = false};
+    std::vector<double> losses;
+    options.evaluate_training_set = true;
+    options.on_batch = [&](const BatchReport& b) {
+        losses.push_back(b.loss);
+        char line[100];
+        std::snprintf(line, sizeof line, "Epoch %03d/002 | Batch %03ld/%03ld\n", b.epoch,
+                      long(b.batch), long(b.batches));
+        if (b.batch % 3 == 0) said += line;
+    };
+    options.on_epoch = [&](const EpochReport& e) {
+        CHECK(*e.train_accuracy == evaluate(model, images).accuracy);
+        said += "Epoch " + std::to_string(e.epoch) + " ends\n";
+    };
+    SGD sgd(model.parameters(), {.lr = 0.1});
+    train(model, sgd, images, rng, options);
+    CHECK(said ==
+          "Epoch 001/002 | Batch 000/004\nEpoch 001/002 | Batch 003/004\nEpoch 1 ends\n"
+          "Epoch 002/002 | Batch 000/004\nEpoch 002/002 | Batch 003/004\nEpoch 2 ends\n");
+    REQUIRE(losses.size() == 8);
+    const Batch first = batch_of(images, 0, 16);
+    CHECK(losses[0] ==
+          doctest::Approx(cross_entropy(by_hand(first.x), first.labels).item()).epsilon(1e-6));
+}
+
 }  // namespace slim
