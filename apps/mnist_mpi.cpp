@@ -50,12 +50,14 @@ std::shared_ptr<MLP> make_model(const std::string& method, const std::string& ba
 void sum_over_ranks(const std::vector<Tensor>& parameters, std::vector<real>& flat) {
     flat.clear();
     for (Tensor p : parameters) {
+        if (!p.requires_grad()) continue;  // frozen
         const real* grad = p.mutable_grad();
         flat.insert(flat.end(), grad, grad + p.size());
     }
     MPI_Allreduce(MPI_IN_PLACE, flat.data(), int(flat.size()), kReal, MPI_SUM, MPI_COMM_WORLD);
     const real* sum = flat.data();
     for (Tensor p : parameters) {
+        if (!p.requires_grad()) continue;
         std::copy_n(sum, p.size(), p.mutable_grad());
         sum += p.size();
     }

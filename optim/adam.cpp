@@ -28,9 +28,10 @@ Adam::Adam(const char* name, const Groups& groups, bool decoupled) : decoupled_(
         check_option(name, "beta1", o.beta1, 0, 0.9999999);
         check_option(name, "beta2", o.beta2, 0, 0.9999999);
         check_option(name, "eps", o.eps, 0, 1e10);
-        check_option(name, "weight_decay", o.weight_decay, 0, 1e10);
-        add_group(parameters, 2);
         options_.push_back(o);
+        options_.back().weight_decay = o.weight_decay.value_or(decoupled ? 0.01 : 0);
+        check_option(name, "weight_decay", *options_.back().weight_decay, 0, 1e10);
+        add_group(parameters, 2);
     }
 }
 
@@ -42,8 +43,8 @@ void Adam::update(Slot& slot) {
     const real step = real(lr / (1 - std::pow(o.beta1, t)));
     const real unbias = real(1 / std::sqrt(1 - std::pow(o.beta2, t)));
     const real eps = real(o.eps);
-    const real shrink = decoupled_ ? real(1 - lr * o.weight_decay) : 1;
-    const real decay = decoupled_ ? 0 : real(o.weight_decay);
+    const real shrink = decoupled_ ? real(1 - lr * *o.weight_decay) : 1;
+    const real decay = decoupled_ ? 0 : real(*o.weight_decay);
 
     for (const Piece& piece : pieces(slot.parameter)) {
         const int64_t n = piece.count;

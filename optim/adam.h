@@ -1,6 +1,8 @@
 // Adam (Kingma and Ba 2014) and AdamW (Loshchilov and Hutter 2017), as torch.optim has them.
 #pragma once
 
+#include <optional>
+
 #include "optim/optimizer.h"
 
 namespace slim {
@@ -10,7 +12,10 @@ struct AdamOptions {
     double beta1 = 0.9;       // memory of the mean gradient
     double beta2 = 0.999;     // memory of the mean squared gradient
     double eps = 1e-8;        // keeps the division finite
-    double weight_decay = 0;  // Adam: adds weight_decay * w to the gradient; AdamW: see there
+
+    // Adam adds weight_decay * w to the gradient; AdamW: see there. Not given: 0 for Adam, 0.01 for
+    // AdamW, as in torch, for a group too.
+    std::optional<double> weight_decay = {};
 };
 
 class Adam : public Optimizer {
@@ -28,11 +33,9 @@ private:
 };
 
 // Decouples the decay from the gradient: each step first shrinks w by lr * weight_decay.
-// PyTorch's default for it is weight_decay = 0.01; here the options say what they are.
 class AdamW : public Adam {
 public:
-    explicit AdamW(const std::vector<Tensor>& parameters,
-                   AdamOptions options = {.weight_decay = 0.01});
+    explicit AdamW(const std::vector<Tensor>& parameters, AdamOptions options = {});
     explicit AdamW(const std::vector<ParameterGroup<AdamOptions>>& groups);
 };
 

@@ -1,31 +1,51 @@
 // The loop that every optimiser shares. See optimizer.h.
 #include "optim/optimizer.h"
 
-#include <cmath>  // isfinite
+#include <cmath>   // isfinite
+#include <cstdio>  // the warning
 
 namespace slim {
 
 void Optimizer::add_group(const std::vector<Tensor>& parameters, size_t tensors_of_state) {
     for (const Tensor& p : parameters) {
-        if (!p.requires_grad()) continue;
         check(p.is_leaf(), "optimizer: a tensor of shape ", p.shape(),
               " is the result of an op; only leaves can be optimised");
         for (const Slot& slot : slots_)
             check(slot.parameter.impl != p.impl, "optimizer: a parameter of shape ", p.shape(),
                   " was given twice; it would be updated twice in each step");
-        Slot slot{p, groups_, 0, {}};
-        for (size_t i = 0; i < tensors_of_state; i++) slot.state.push_back(zeros_like(p));
-        slots_.push_back(slot);
+        slots_.push_back({p, groups_, tensors_of_state, 0, {}});
     }
     groups_++;
 }
 
 void Optimizer::step() {
+    bool any = slots_.empty();
     for (Slot& slot : slots_) {
-        if (!slot.parameter.has_grad()) continue;  // no gradient: not part of this step's loss
+        if (!slot.parameter.has_grad()) continue;  // not part of this step's loss
+        any = true;
+        while (slot.state.size() < slot.state_count)
+            slot.state.push_back(zeros_like(slot.parameter));
         slot.steps++;
         update(slot);
     }
+    check(any, "optimizer: step: none of the ", slots_.size(), " parameters has a gradient",
+          ". hint: call backward() first; after attach(), make a new optimiser of the model's ",
+          "parameters");
+    if (!stepped_) warn_about_unreached();
+    stepped_ = true;
+}
+
+void Optimizer::warn_about_unreached() {
+    std::string list;
+    for (size_t i = 0; i < slots_.size(); i++)
+        if (slots_[i].steps == 0 && slots_[i].parameter.requires_grad())
+            list += (list.empty() ? "" : ", ") + to_text(i) + " of shape " +
+                    to_text(slots_[i].parameter.shape());
+    if (!list.empty())
+        std::fprintf(stderr,
+                     "optimizer: the loss does not reach these of its %zu parameters (counted from "
+                     "0): %s; they are not trained\n",
+                     slots_.size(), list.c_str());
 }
 
 std::vector<Optimizer::Piece> Optimizer::pieces(const Tensor& parameter) {
@@ -51,11 +71,16 @@ std::vector<Tensor> Optimizer::parameters() const {
     return list;
 }
 
+// The name of tensor k of parameter i's state.
+static std::string state_name(size_t i, size_t k) {
+    return std::to_string(i) + "." + std::to_string(k);
+}
+
 std::map<std::string, Tensor> Optimizer::state_dict() const {
     std::map<std::string, Tensor> state;
     for (size_t i = 0; i < slots_.size(); i++)
         for (size_t k = 0; k < slots_[i].state.size(); k++)
-            state[std::to_string(i) + "." + std::to_string(k)] = slots_[i].state[k];
+            state[state_name(i, k)] = slots_[i].state[k];
     return state;
 }
 
@@ -67,23 +92,36 @@ std::vector<int64_t> Optimizer::steps() const {
 
 void Optimizer::check_state(const std::map<std::string, Tensor>& state,
                             const std::vector<int64_t>& steps) const {
-    const std::map<std::string, Tensor> own = state_dict();
-    check(steps.size() == slots_.size() && state.size() == own.size(),
-          "optimizer: a state of ", state.size(), " tensors for ", steps.size(),
-          " parameters; this optimiser has ", own.size(), " for ", slots_.size());
-    for (const auto& [name, tensor] : own) {
-        const auto at = state.find(name);
-        check(at != state.end(), "optimizer: the state lacks ", name);
-        check(at->second.shape() == tensor.shape(), "optimizer: the state's ", name, " has shape ",
-              at->second.shape(), ", but this optimiser's has ", tensor.shape());
+    check(steps.size() == slots_.size(), "optimizer: a state for ", steps.size(),
+          " parameters; this optimiser has ", slots_.size());
+    size_t expected = 0;
+    for (size_t i = 0; i < slots_.size(); i++) {
+        check(steps[i] >= 0, "optimizer: the state counts ", steps[i], " steps of parameter ", i,
+              "; it must be 0 or more");
+        for (size_t k = 0; steps[i] > 0 && k < slots_[i].state_count; k++, expected++) {
+            const auto at = state.find(state_name(i, k));
+            check(at != state.end(), "optimizer: the state lacks ", state_name(i, k));
+            check(at->second.shape() == slots_[i].parameter.shape(), "optimizer: the state's ",
+                  at->first, " has shape ", at->second.shape(), "; the parameter has shape ",
+                  slots_[i].parameter.shape());
+        }
     }
+    check(state.size() == expected, "optimizer: a state of ", state.size(), " tensors; ", expected,
+          " belong to the parameters that have been updated");
 }
 
 void Optimizer::load_state(const std::map<std::string, Tensor>& state,
                            const std::vector<int64_t>& steps) {
     check_state(state, steps);
-    for (auto [name, tensor] : state_dict()) copy_values(state.at(name), tensor);
-    for (size_t i = 0; i < slots_.size(); i++) slots_[i].steps = steps[i];
+    for (size_t i = 0; i < slots_.size(); i++) {
+        Slot& slot = slots_[i];
+        slot.steps = steps[i];
+        slot.state.clear();
+        for (size_t k = 0; steps[i] > 0 && k < slot.state_count; k++) {
+            slot.state.push_back(zeros_like(slot.parameter));
+            copy_values(state.at(state_name(i, k)), slot.state.back());
+        }
+    }
 }
 
 void check_option(const char* optimizer, const char* name, double value, double low, double high) {

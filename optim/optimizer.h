@@ -14,15 +14,19 @@
 namespace slim {
 
 // An optimiser is a formula for one parameter; the loop over the groups, the state and the checks
-// are here. Parameters that require no gradient are left out from the start and have no state.
+// are here. A parameter without a gradient is left as it is and has no state. One that is frozen
+// may be unfrozen later and is trained from then on, as in torch.
 class Optimizer {
 public:
     virtual ~Optimizer() = default;
 
-    void step();       // updates every parameter that has a gradient
+    // Updates every parameter that has a gradient. Throws when none has one: the optimiser then holds
+    // other parameters than the loss depends on, or backward() was forgotten. The first step warns
+    // on stderr about parameters that are to be trained and that the loss does not reach.
+    void step();
     void zero_grad();  // drops the gradients
 
-    std::vector<Tensor> parameters() const;
+    std::vector<Tensor> parameters() const;  // of all groups, frozen ones too
 
     // For checkpoints: what is remembered, as "<parameter>.<k>", and the updates made to each
     // parameter. check_state() throws unless load_state() would fit.
@@ -40,8 +44,9 @@ protected:
     struct Slot {
         Tensor parameter;
         size_t group;               // index into the optimiser's options
+        size_t state_count;         // how many tensors it remembers
         int64_t steps = 0;          // updates so far
-        std::vector<Tensor> state;  // of the parameter's shape, zeros at first
+        std::vector<Tensor> state;  // [state_count] of the parameter's shape, from the first update
     };
 
     // A stretch of a parameter that this step changes, and its gradient [count]: all of the
@@ -59,6 +64,10 @@ protected:
 
     std::vector<Slot> slots_;
     size_t groups_ = 0;
+
+private:
+    void warn_about_unreached();
+    bool stepped_ = false;
 };
 
 template <class Options>

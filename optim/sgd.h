@@ -6,7 +6,7 @@
 namespace slim {
 
 struct SGDOptions {
-    double lr = 0.01;
+    double lr = 0.001;
     double momentum = 0;      // 0 <= momentum <= 1
     double weight_decay = 0;  // adds weight_decay * w to the gradient
     bool nesterov = false;    // look ahead along the momentum; needs momentum > 0

@@ -2,8 +2,11 @@
 #pragma once
 
 #include <doctest/doctest.h>
+#include <unistd.h>  // dup2
 
 #include <cmath>
+#include <cstdio>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -121,6 +124,23 @@ inline void check_close_sums(const Tensor& a, const Tensor& b, int64_t k) {
     const double root = std::sqrt(double(k));
     if (kDouble) check_close(a, b, 1e-14 * root, 1e-13);
     else check_close(a, b, 1.3e-6 * root, 1e-5);
+}
+
+// What f writes to stderr.
+inline std::string stderr_of(const std::function<void()>& f) {
+    std::fflush(stderr);
+    std::FILE* file = std::tmpfile();
+    const int before = dup(STDERR_FILENO);
+    dup2(fileno(file), STDERR_FILENO);
+    f();
+    std::fflush(stderr);
+    dup2(before, STDERR_FILENO);
+    close(before);
+    std::rewind(file);
+    std::string text(1000, 0);
+    text.resize(std::fread(text.data(), 1, text.size(), file));
+    std::fclose(file);
+    return text;
 }
 
 // The blocks of numbers alive beyond those that lived when this was made. 0 means no leak.

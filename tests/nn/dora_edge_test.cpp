@@ -1,6 +1,4 @@
 // DoRA where it is delicate: fresh adapters, zero rows, cancellation, the cache, dropout.
-#include <unistd.h>  // dup2: reading what went to stderr
-
 #include <cstdio>
 #include <functional>
 
@@ -87,22 +85,6 @@ static std::shared_ptr<Linear> linear_with_zeros(Axis axis, Rng& rng) {
         for (int64_t k = 0; k < 5; k++)
             if (axis == Axis::kOut ? j == 2 || j == 6 : k == 0 || k == 3) W[j * 5 + k] = 0;
     return linear;
-}
-
-static std::string stderr_of(const std::function<void()>& f) {
-    std::fflush(stderr);
-    std::FILE* file = std::tmpfile();
-    const int before = dup(STDERR_FILENO);
-    dup2(fileno(file), STDERR_FILENO);
-    f();
-    std::fflush(stderr);
-    dup2(before, STDERR_FILENO);
-    close(before);
-    std::rewind(file);
-    std::string text(1000, 0);
-    text.resize(std::fread(text.data(), 1, text.size(), file));
-    std::fclose(file);
-    return text;
 }
 
 TEST_CASE("DoRA: making an adapter over rows or columns of zeros warns once and names them") {

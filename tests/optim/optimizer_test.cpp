@@ -50,17 +50,61 @@ TEST_CASE("optimizer: lr_factor multiplies the rate of every group") {
     CHECK(c.item() != 1);
 }
 
-TEST_CASE("optimizer: frozen parameters are left out from the start and cost no memory") {
-    Tensor frozen = zeros({1000}), w = parameter({1, 2});
+TEST_CASE("fault: optimizer: a frozen parameter costs no memory, and is trained once unfrozen") {
+    Tensor frozen = ones({1000}), w = parameter({1, 2});
     LeakCounter state;
-    Adam adam({frozen, w});
-    CHECK(state.leaked() == 2);  // the two moments of w
-    CHECK(adam.parameters().size() == 1);
-    CHECK(adam.parameters()[0].impl == w.impl);
+    Adam adam({frozen, w}, {.lr = 0.1});
     set_gradient(w, {1, 1});
     const uint64_t version = frozen.version();
     adam.step();
+    CHECK(state.leaked() == 3);  // the two moments of w, and its gradient
     CHECK(frozen.version() == version);
+
+    frozen.set_requires_grad();
+    adam.zero_grad();
+    backward(sum(frozen));
+    adam.step();
+    CHECK(frozen.at({7}) == doctest::Approx(0.9));  // Adam's first step is lr
+    adam.zero_grad();
+    CHECK(!frozen.has_grad());
+}
+
+TEST_CASE("fault: optimizer: AdamW decays by 0.01 unless told otherwise, groups too, as torch") {
+    using Groups = std::vector<ParameterGroup<AdamOptions>>;
+    const auto after = [](AdamW&& adam, Tensor w) {
+        backward(0 * sum(w));  // a gradient of zero: only the decay moves w
+        adam.step();
+        return double(w.item());
+    };
+    Tensor a = parameter({1}), b = parameter({1}), c = parameter({1}), d = parameter({1});
+    CHECK(after(AdamW({a}), a) == doctest::Approx(0.99999).epsilon(1e-7));
+    CHECK(after(AdamW({b}, {.lr = 0.1}), b) == doctest::Approx(0.999).epsilon(1e-7));
+    CHECK(after(AdamW(Groups{{{c}, {}}}), c) == doctest::Approx(0.99999).epsilon(1e-7));
+    CHECK(after(AdamW(Groups{{{d}, {.weight_decay = 0}}}), d) == 1);
+    Tensor e = parameter({1});
+    Adam adam({e});
+    backward(0 * sum(e));
+    adam.step();
+    CHECK(e.item() == 1);
+}
+
+TEST_CASE("fault: optimizer: a step without any gradient is an error, an unreached parameter said") {
+    Tensor reached = parameter({1}), unreached = parameter({1, 2}), frozen = ones({3});
+    SGD sgd({reached, unreached, frozen});
+    CHECK_ERROR(sgd.step(), "step", "none of the 3 parameters", "backward()", "attach()");
+    set_gradient(reached, {1});
+    const std::string said = stderr_of([&] { sgd.step(); });
+    check_words(said, {"does not reach", "of its 3 parameters", "1 of shape (2)"});
+    CHECK(said.find("(3)") == std::string::npos);  // frozen: meant to stay
+    CHECK(stderr_of([&] { sgd.step(); }) == "");   // once
+}
+
+TEST_CASE("fault: SGD's default learning rate is torch's") {
+    Tensor w = parameter({1});
+    SGD sgd({w});
+    set_gradient(w, {1});
+    sgd.step();
+    CHECK(w.item() == doctest::Approx(0.999));
 }
 
 TEST_CASE("optimizer: a parameter without a gradient, or frozen later, is not touched") {

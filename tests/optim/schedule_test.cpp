@@ -68,7 +68,7 @@ TEST_CASE("lora_plus: B is faster, m is not decayed, A and the rest are as they 
     for (const Tensor& B : groups[1].parameters) CHECK(B.size(1) == 2);  // [out, rank]
     for (const Tensor& m : groups[2].parameters) CHECK(m.dim() == 1);
     AdamW adam(groups);
-    CHECK(adam.parameters().size() == 9);  // A, B and m of three layers; the base is frozen
+    CHECK(adam.parameters().size() == 15);  // A, B and m of three layers, and the frozen base
     CHECK_ERROR(lora_plus_groups(model, {}, 0), "lora_plus", "positive");
 }
 
