@@ -2,6 +2,7 @@
 #include "core/autograd.h"
 
 #include <algorithm>      // sort, copy_n
+#include <atomic>
 #include <unordered_set>  // nodes already found
 
 #include "core/trace.h"
@@ -10,7 +11,7 @@ namespace slim {
 
 namespace {
 
-thread_local uint64_t nodes_made = 0;
+std::atomic<uint64_t> nodes_made{0};  // one count for all threads: a graph may cross them
 thread_local bool recording = true;
 
 void check_unused(const Tensor& y) {
@@ -30,6 +31,7 @@ std::vector<Tensor> tensors_behind(const Tensor& y) {
         check_unused(x);
         Node* node = x.impl->node.get();
         if (!node || !seen.insert(node).second) continue;  // a leaf, or reached by another way
+        node->check_inputs();
         found.push_back(x);
         for (const Tensor& input : node->inputs)
             if (input.defined()) pending.push_back(input);
@@ -44,7 +46,18 @@ std::vector<Tensor> tensors_behind(const Tensor& y) {
 
 Node::Node(const char* op, std::vector<Tensor> inputs_)
     : op(op), number(++nodes_made), inputs(std::move(inputs_)) {
-    for (const Tensor& x : inputs) versions.push_back(x.defined() ? x.version() : 0);
+    for (size_t i = 0; i < inputs.size(); i++) {
+        versions.push_back(inputs[i].defined() ? inputs[i].version() : 0);
+        needed.push_back(needs_grad(i));
+    }
+}
+
+void Node::check_inputs() const {
+    for (size_t i = 0; i < inputs.size(); i++)
+        if (needs_grad(i) && !needed[i])
+            fail(op, ": its input ", i, " of shape ", inputs[i].shape(),
+                 " was asked to require a gradient after the op had run",
+                 ". hint: call set_requires_grad() before the forward pass");
 }
 
 const real* Node::saved(size_t i) const {
@@ -96,15 +109,20 @@ void backward(const Tensor& y, const Tensor& dy) {
     for (int64_t i = 0; i < y.size(); i++) seed[i] += given[i];
 
     // Newest first. What a node saved, and its result's gradient, are freed as soon as it has run.
-    while (!order.empty()) {
-        Tensor x = std::move(order.back());
-        order.pop_back();
-        std::shared_ptr<Node> node = std::move(x.impl->node);
-        x.impl->graph_used = true;
-        x.mutable_grad();  // zeros, should no user have passed anything on
-        node->backward(x);
-        if (tracing()) trace_backward(*node, x);
-        x.zero_grad();
+    try {
+        for (; !order.empty(); order.pop_back()) {
+            Tensor& x = order.back();
+            const std::shared_ptr<Node> node = std::move(x.impl->node);
+            x.impl->graph_used = true;
+            x.mutable_grad();  // zeros, should no user have passed anything on
+            node->backward(x);
+            if (tracing()) trace_backward(*node, x);
+            x.zero_grad();
+        }
+    } catch (...) {
+        // What has not run yet can serve another pass, which must not find half a gradient there.
+        for (Tensor& x : order) x.zero_grad();
+        throw;
     }
 }
 

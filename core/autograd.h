@@ -30,11 +30,15 @@ struct Node {
     bool needs_grad(size_t i) const {
         return inputs[i].defined() && inputs[i].requires_grad();
     }
+    // Throws if an input was asked to require a gradient only after the op had run: other ops on it
+    // left no node then, and it would get part of its gradient.
+    void check_inputs() const;
 
     const char* op;              // for messages and printing: "relu"
     uint64_t number;             // order of creation
     std::vector<Tensor> inputs;
     std::vector<uint64_t> versions;  // of the inputs' numbers in the forward pass
+    std::vector<bool> needed;        // needs_grad of the inputs in the forward pass
     uint64_t result_version = 0;     // of the result's
 };
 

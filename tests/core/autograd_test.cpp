@@ -3,6 +3,8 @@
 
 #include <pthread.h>
 
+#include <thread>
+
 #include "tests/testing.h"
 
 namespace slim {
@@ -384,6 +386,67 @@ TEST_CASE("leaks: an op that throws leaves nothing") {
         CHECK_ERROR(cross_entropy(2 * x, std::vector<int>{0, 9}), "label 9");
     }
     CHECK(leaks.leaked() == 0);
+}
+
+TEST_CASE("fault: a graph that crosses threads") {
+    Tensor w = tensor({3}).set_requires_grad(), h;
+    std::thread([&] { h = scale(scale(scale(w, 2), 1), 1); }).join();
+    backward(sum(h));
+    CHECK(w.grad().item() == 2);
+
+    // A trunk here, a branch in a thread that has made no node yet, the sum here.
+    w.zero_grad();
+    for (int i = 0; i < 100; i++) (void)scale(w, 2);
+    const Tensor trunk = w * w;
+    Tensor branch;
+    std::thread([&] { branch = scale(trunk, 10); }).join();
+    backward(sum(branch + trunk));
+    CHECK(w.grad().item() == 66);
+}
+
+// Its backward throws while `armed`.
+struct ThrowingNode : Node {
+    const bool& armed;
+    ThrowingNode(const Tensor& x, const bool& armed) : Node("throwing", {x}), armed(armed) {}
+    void backward(const Tensor& y) override {
+        check(!armed, "throwing: on purpose");
+        inputs[0].mutable_grad()[0] += y.grad_data()[0];
+    }
+};
+
+TEST_CASE("fault: an exception inside backward leaves no gradient on what is between") {
+    bool armed = true;
+    Tensor w = tensor({1}).set_requires_grad();
+    const Tensor survives = scale(w, 1);
+    const Tensor throws =
+        record(survives.detach(), std::make_shared<ThrowingNode>(survives, armed));
+    CHECK_ERROR(backward(sum(scale(survives, 100) + throws)), "on purpose");
+    CHECK(!survives.has_grad());
+    backward(sum(survives));
+    CHECK(w.grad().item() == 1);
+}
+
+TEST_CASE("fault: a leaf that requires a gradient only after its ops ran is an error") {
+    Tensor w = tensor({2}), v = tensor({3}).set_requires_grad();
+    const Tensor y = w * v + scale(w, 10);
+    w.set_requires_grad();
+    CHECK_ERROR(backward(sum(y)), "mul", "input 0", "after the op", "hint");
+    w.set_requires_grad(false);
+    backward(sum(y));  // nothing was consumed by the error
+    CHECK(v.grad().item() == 2);
+
+    w.set_requires_grad();
+    backward(sum(w * v + scale(w, 10)));
+    CHECK(w.grad().item() == 13);
+}
+
+TEST_CASE("fault: two losses on one trunk: the second says so, before any gradient is touched") {
+    Tensor w = tensor({2}).set_requires_grad();
+    const Tensor trunk = w * w, first = scale(trunk, 1), second = scale(trunk, 10) + w;
+    backward(first);
+    CHECK(w.grad().item() == 4);
+    CHECK_ERROR(backward(second), "already used");
+    CHECK(w.grad().item() == 4);
 }
 
 }  // namespace slim
