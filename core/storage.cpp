@@ -3,6 +3,7 @@
 
 #include <algorithm>      // max
 #include <atomic>         // versions are unique over all threads
+#include <mutex>
 #include <new>            // aligned operator new
 #include <unordered_map>  // block size -> free blocks
 #include <vector>
@@ -15,59 +16,65 @@ namespace {
 
 constexpr std::align_val_t kAlignment{64};
 
+// One pool for all threads, since a tensor may be dropped by another thread than made it.
 struct Pool {
+    std::mutex mutex;
     std::unordered_map<int64_t, std::vector<real*>> free_blocks;
     MemoryUse use;
-};
+    int64_t most_live = 1 << 20;  // bytes: the highest live_bytes so far, a megabyte at least
 
-thread_local Pool* this_pool = nullptr;
-
-// A thread's pool goes with the thread, unless blocks of it are still out: a tensor in a global
-// variable returns its block after main, when main's thread has ended already.
-struct PoolEnd {
-    ~PoolEnd() {
-        release_pooled_memory();
-        if (this_pool->use.live_blocks > 0) return;
-        delete this_pool;
-        this_pool = nullptr;
+    // Gives every kept block back to the system.
+    void release() {
+        for (auto& [size, blocks] : free_blocks)
+            for (real* block : blocks) ::operator delete(block, kAlignment);
+        free_blocks.clear();
+        use.pooled_bytes = 0;
     }
 };
 
+// Never destroyed: a tensor in a global variable returns its block after main.
 Pool& pool() {
-    if (!this_pool) {
-        this_pool = new Pool;
-        thread_local PoolEnd end;
-    }
-    return *this_pool;
+    static Pool* const only = new Pool;
+    return *only;
 }
+
+// Live and kept blocks together stay below this many times the most that was ever alive. The
+// blocks of a step on batches of one size fit into half of that; batches of ever new sizes would
+// otherwise leave a block of every size behind.
+constexpr int64_t kKeep = 4;
 
 int64_t bytes_of(int64_t size) { return size * int64_t(sizeof(real)); }
 
 }  // namespace
 
 Storage::Storage(int64_t size) : data(nullptr), size(size), version(next_version()) {
-    MemoryUse& use = pool().use;
-    std::vector<real*>& blocks = pool().free_blocks[size];
-    if (blocks.empty()) {
-        data = static_cast<real*>(::operator new(size_t(bytes_of(size)), kAlignment, std::nothrow));
-        check(data != nullptr, "tensor: the system has no ", bytes_of(size), " bytes to give");
-        use.pool_misses++;
-    } else {
+    Pool& p = pool();
+    const std::lock_guard lock(p.mutex);
+    std::vector<real*>& blocks = p.free_blocks[size];
+    if (!blocks.empty()) {
         data = blocks.back();
         blocks.pop_back();
-        use.pooled_bytes -= bytes_of(size);
+        p.use.pooled_bytes -= bytes_of(size);
+    } else {
+        if (p.use.live_bytes + p.use.pooled_bytes + bytes_of(size) > kKeep * p.most_live)
+            p.release();
+        data = static_cast<real*>(::operator new(size_t(bytes_of(size)), kAlignment, std::nothrow));
+        check(data != nullptr, "tensor: the system has no ", bytes_of(size), " bytes to give");
+        p.use.pool_misses++;
     }
-    use.live_blocks++;
-    use.live_bytes += bytes_of(size);
-    use.peak_bytes = std::max(use.peak_bytes, use.live_bytes);
+    p.use.live_blocks++;
+    p.use.live_bytes += bytes_of(size);
+    p.use.peak_bytes = std::max(p.use.peak_bytes, p.use.live_bytes);
+    p.most_live = std::max(p.most_live, p.use.live_bytes);
 }
 
 Storage::~Storage() {
-    MemoryUse& use = pool().use;
-    use.live_blocks--;
-    use.live_bytes -= bytes_of(size);
-    use.pooled_bytes += bytes_of(size);
-    pool().free_blocks[size].push_back(data);
+    Pool& p = pool();
+    const std::lock_guard lock(p.mutex);
+    p.use.live_blocks--;
+    p.use.live_bytes -= bytes_of(size);
+    p.use.pooled_bytes += bytes_of(size);
+    p.free_blocks[size].push_back(data);
 }
 
 uint64_t next_version() {
@@ -75,15 +82,25 @@ uint64_t next_version() {
     return ++last;
 }
 
-MemoryUse memory_use() { return pool().use; }
+MemoryUse memory_use() {
+    const std::lock_guard lock(pool().mutex);
+    return pool().use;
+}
 
-void reset_peak_memory() { pool().use.peak_bytes = pool().use.live_bytes; }
+void reset_peak_memory() {
+    const std::lock_guard lock(pool().mutex);
+    pool().use.peak_bytes = pool().use.live_bytes;
+}
 
 void release_pooled_memory() {
-    for (auto& [size, blocks] : pool().free_blocks)
-        for (real* block : blocks) ::operator delete(block, kAlignment);
-    pool().free_blocks.clear();
-    pool().use.pooled_bytes = 0;
+    const std::lock_guard lock(pool().mutex);
+    pool().release();
 }
+
+#ifdef SLIM_REAL_DOUBLE
+const char this_library_was_built_with_REAL_double = 0;
+#else
+const char this_library_was_built_without_REAL_double = 0;
+#endif
 
 }  // namespace slim

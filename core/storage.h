@@ -3,16 +3,23 @@
 // A training step makes and drops the same few dozen buffers again and again. malloc would hand out
 // fresh pages, which the kernel must zero; the pool hands out the block of that size that was
 // dropped last, still warm in the cache. After the first step no step asks the system for memory.
+// What is kept is bounded by a small multiple of the most that was ever alive.
 #pragma once
 
 #include <cstdint>
 
 namespace slim {
 
+// Each file that includes this refers to the constant beside its element type. A program built for
+// the other type than its library then fails to link, instead of reading past the end of arrays.
 #ifdef SLIM_REAL_DOUBLE
 using real = double;  // make REAL=double: the gradient checks run in this build
+extern const char this_library_was_built_with_REAL_double;
+[[gnu::used]] static const char* const element_type = &this_library_was_built_with_REAL_double;
 #else
 using real = float;
+extern const char this_library_was_built_without_REAL_double;
+[[gnu::used]] static const char* const element_type = &this_library_was_built_without_REAL_double;
 #endif
 
 class Storage {
@@ -38,7 +45,7 @@ struct MemoryUse {
     int64_t pooled_bytes = 0;  // bytes kept for reuse
 };
 
-MemoryUse memory_use();         // of this thread
+MemoryUse memory_use();         // of all threads together
 void reset_peak_memory();       // peak_bytes = live_bytes
 void release_pooled_memory();   // gives the kept blocks back to the system
 

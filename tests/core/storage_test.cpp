@@ -1,6 +1,8 @@
 // The pool of buffers: what it counts, what it reuses, and that a training step asks for nothing.
 #include "core/storage.h"
 
+#include <thread>
+
 #include "tests/testing.h"
 
 namespace slim {
@@ -106,6 +108,31 @@ TEST_CASE("Storage: after the first of several equal training steps the pool nev
     CHECK(after_first > at_start);
     for (int i = 0; i < 5; i++) step();
     CHECK(memory_use().pool_misses == after_first);
+}
+
+TEST_CASE("fault: batches of ever new sizes do not fill the pool") {
+    release_pooled_memory();
+    const int64_t live = memory_use().live_bytes;
+    Rng rng(1);
+    for (int step = 0; step < 3000; step++) {
+        const int64_t rows = 1 + rng.below(512);
+        const Tensor a({rows, 784}), b({rows, 256}), c({rows, 10});
+    }
+    const int64_t peak =
+        std::max(live + 512 * 1050 * int64_t(sizeof(real)), memory_use().peak_bytes);
+    CHECK(memory_use().pooled_bytes + memory_use().live_bytes <= 4 * peak);
+}
+
+TEST_CASE("fault: blocks that another thread drops come back, and the counts stay right") {
+    release_pooled_memory();
+    const MemoryUse before = memory_use();
+    for (int step = 0; step < 200; step++) {
+        Tensor made;
+        std::thread([&] { made = zeros({1000, 10}); }).join();
+        CHECK(memory_use().live_blocks == before.live_blocks + 1);
+    }
+    CHECK(memory_use().live_blocks == before.live_blocks);
+    CHECK(memory_use().pool_misses == before.pool_misses + 1);
 }
 
 }  // namespace slim
