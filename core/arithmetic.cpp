@@ -101,7 +101,8 @@ struct DivNode : Node {
         }
         if (needs_grad(1)) {
             real* db = inputs[1].mutable_grad();
-            for (int64_t i = 0; i < y.size(); i++) db[i] -= dy[i] * a[i] / (b[i] * b[i]);
+            // In this order, because b * b overflows or underflows long before the result does.
+            for (int64_t i = 0; i < y.size(); i++) db[i] -= dy[i] / b[i] * (a[i] / b[i]);
         }
     }
 };

@@ -99,4 +99,39 @@ TEST_CASE("scale, add_scalar: of an undefined tensor") {
     CHECK_ERROR(add_scalar(Tensor(), 2), "undefined");
 }
 
+TEST_CASE("fault: div's gradient stays in range where b * b does not") {
+    struct Case {
+        double a, b, dy, db;
+    };
+    for (const Case& c : std::vector<Case>{{1e20, 1e20, 1, -1e-20},
+                                           {1e-30, 1e-30, 1, -1e30},
+                                           {1e-30, 1e-30, 0, 0},
+                                           {1e-25, 1e-10, 1e-25, -1e-30},
+                                           {1e30, 1e25, 1e-3, -1e-23},
+                                           {-1e-20, 1e-20, 1e-10, 1e10}}) {
+        CAPTURE(c.a);
+        const Tensor a = scalar(c.a).set_requires_grad(), b = scalar(c.b).set_requires_grad();
+        backward(div(a, b), scalar(c.dy));
+        CHECK(double(b.grad().item()) == doctest::Approx(c.db).epsilon(1e-5));
+        CHECK(double(a.grad().item()) == doctest::Approx(c.dy / c.b).epsilon(1e-5));
+    }
+}
+
+TEST_CASE("fault: numbers beside tensors, on either side") {
+    const Tensor x = tensor({1, 2, 4});
+    const auto is = [](const Tensor& y, const std::vector<real>& want) {
+        CHECK(y.to_vector() == want);
+    };
+    is(x * 2, {2, 4, 8});
+    is(2 * x, {2, 4, 8});
+    is(x / 2, {0.5, 1, 2});
+    is(x + 1, {2, 3, 5});
+    is(1 + x, {2, 3, 5});
+    is(x - 1, {0, 1, 3});
+    is(1 - x, {0, -1, -3});
+    Rng rng(1);
+    check_gradients([](auto& in) { return (3 - in[0] * 2) / 4 + (in[0] + 1) - 1; },
+                    {random_tensor({3}, rng)});
+}
+
 }  // namespace slim
