@@ -23,11 +23,7 @@ struct AddRowNode : Node {
             real* dx = inputs[0].mutable_grad();
             for (int64_t i = 0; i < rows * cols; i++) dx[i] += dy[i];
         }
-        if (needs_grad(1)) {
-            real* dv = inputs[1].mutable_grad();
-            for (int64_t i = 0; i < rows; i++)
-                for (int64_t j = 0; j < cols; j++) dv[j] += dy[i * cols + j];
-        }
+        if (needs_grad(1)) add_column_sums(dy, rows, cols, inputs[1].mutable_grad());
     }
 };
 
@@ -55,11 +51,7 @@ struct MulRowNode : Node {
             for (int64_t i = 0; i < rows; i++)
                 for (int64_t j = 0; j < cols; j++) dx[i * cols + j] += dy[i * cols + j] * v[j];
         }
-        if (needs_grad(1)) {
-            real* dv = inputs[1].mutable_grad();
-            for (int64_t i = 0; i < rows; i++)
-                for (int64_t j = 0; j < cols; j++) dv[j] += dy[i * cols + j] * x[i * cols + j];
-        }
+        if (needs_grad(1)) add_column_sums(dy, rows, cols, inputs[1].mutable_grad(), x);
     }
 };
 
@@ -88,8 +80,12 @@ struct AddColNode : Node {
         }
         if (needs_grad(1)) {
             real* dv = inputs[1].mutable_grad();
-            for (int64_t i = 0; i < rows; i++)
-                for (int64_t j = 0; j < cols; j++) dv[i] += dy[i * cols + j];
+            for (int64_t i = 0; i < rows; i++) {
+                double total = 0;
+#pragma omp simd reduction(+ : total)
+                for (int64_t j = 0; j < cols; j++) total += dy[i * cols + j];
+                dv[i] += real(total);
+            }
         }
     }
 };
@@ -120,8 +116,13 @@ struct MulColNode : Node {
         }
         if (needs_grad(1)) {
             real* dv = inputs[1].mutable_grad();
-            for (int64_t i = 0; i < rows; i++)
-                for (int64_t j = 0; j < cols; j++) dv[i] += dy[i * cols + j] * x[i * cols + j];
+            for (int64_t i = 0; i < rows; i++) {
+                double total = 0;
+#pragma omp simd reduction(+ : total)
+                for (int64_t j = 0; j < cols; j++)
+                    total += double(dy[i * cols + j]) * x[i * cols + j];
+                dv[i] += real(total);
+            }
         }
     }
 };

@@ -23,9 +23,9 @@ static int64_t row_count(const Tensor& x, int64_t length) {
 struct LogSumExp {
     real largest, log_rest;
     LogSumExp(const real* x, int64_t n) : largest(*std::max_element(x, x + n)) {
-        real total = 0;
+        double total = 0;
         for (int64_t j = 0; j < n; j++) total += std::exp(x[j] - largest);
-        log_rest = std::log(total);
+        log_rest = real(std::log(total));
     }
     real subtracted_from(real x) const { return (x - largest) - log_rest; }
 };
@@ -41,9 +41,9 @@ struct SoftmaxNode : Node {
         real* dx = inputs[0].mutable_grad();
         for (int64_t row = 0; row < row_count(y_, n); row++) {
             const real *y = saved_result(y_) + row * n, *dy = y_.grad_data() + row * n;
-            real dot = 0;
-            for (int64_t j = 0; j < n; j++) dot += dy[j] * y[j];
-            for (int64_t j = 0; j < n; j++) dx[row * n + j] += y[j] * (dy[j] - dot);
+            double dot = 0;
+            for (int64_t j = 0; j < n; j++) dot += double(dy[j]) * y[j];
+            for (int64_t j = 0; j < n; j++) dx[row * n + j] += y[j] * real(dy[j] - dot);
         }
     }
 };
@@ -55,9 +55,9 @@ Tensor softmax(const Tensor& x) {
     for (int64_t row = 0; row < row_count(x, n); row++) {
         const real* in = x.data() + row * n;
         const real largest = *std::max_element(in, in + n);
-        real total = 0;
+        double total = 0;
         for (int64_t j = 0; j < n; j++) total += out[row * n + j] = std::exp(in[j] - largest);
-        for (int64_t j = 0; j < n; j++) out[row * n + j] /= total;
+        for (int64_t j = 0; j < n; j++) out[row * n + j] /= real(total);
     }
     return record(y, std::make_shared<SoftmaxNode>(x));
 }
@@ -73,9 +73,10 @@ struct LogSoftmaxNode : Node {
         real* dx = inputs[0].mutable_grad();
         for (int64_t row = 0; row < row_count(y_, n); row++) {
             const real *y = saved_result(y_) + row * n, *dy = y_.grad_data() + row * n;
-            real total = 0;
+            double total = 0;
             for (int64_t j = 0; j < n; j++) total += dy[j];
-            for (int64_t j = 0; j < n; j++) dx[row * n + j] += dy[j] - std::exp(y[j]) * total;
+            for (int64_t j = 0; j < n; j++)
+                dx[row * n + j] += real(dy[j] - std::exp(y[j]) * total);
         }
     }
 };

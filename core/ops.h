@@ -29,6 +29,12 @@ inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }
 inline Tensor operator*(const Tensor& a, const Tensor& b) { return mul(a, b); }
 inline Tensor operator/(const Tensor& a, const Tensor& b) { return div(a, b); }
 inline Tensor operator*(double factor, const Tensor& x) { return scale(x, factor); }
+inline Tensor operator*(const Tensor& x, double factor) { return scale(x, factor); }
+inline Tensor operator/(const Tensor& x, double divisor) { return scale(x, 1 / divisor); }
+inline Tensor operator+(const Tensor& x, double term) { return add_scalar(x, term); }
+inline Tensor operator+(double term, const Tensor& x) { return add_scalar(x, term); }
+inline Tensor operator-(const Tensor& x, double term) { return add_scalar(x, -term); }
+inline Tensor operator-(double term, const Tensor& x) { return add_scalar(scale(x, -1), term); }
 inline Tensor operator-(const Tensor& x) { return scale(x, -1); }
 
 // ---- shape.cpp ----------------------------------------------------------------------------------
@@ -65,6 +71,11 @@ Tensor mean(const Tensor& x);  // of nothing is NaN, as in PyTorch
 Tensor mean(const Tensor& x, int64_t axis);
 Tensor norm(const Tensor& x, int64_t axis);  // Euclidean; its gradient at a zero vector is 0
 std::vector<double> squared_norms(const Tensor& x, int64_t axis);  // not differentiable
+
+// For backward functions: adds the sum of each column of dy [rows, cols] to sums [cols]; with x
+// [rows, cols], the sum of each column of dy * x. Adds in double, so that no digits are lost.
+void add_column_sums(const real* dy, int64_t rows, int64_t cols, real* sums,
+                     const real* x = nullptr);
 
 // ---- matmul.cpp ---------------------------------------------------------------------------------
 

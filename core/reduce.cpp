@@ -3,7 +3,8 @@
 // An axis splits a row-major tensor into [outer, n, inner]: outer is the product of the sizes
 // before the axis, n its own size, inner the product of those after it. Element (o, k, i) lies at
 // (o n + k) inner + i; the reduced tensor keeps (o, i), at o inner + i.
-#include <cmath>  // sqrt
+#include <algorithm>  // fill, min
+#include <cmath>      // sqrt
 
 #include "core/autograd.h"
 #include "core/ops.h"
@@ -30,58 +31,87 @@ struct AxisSplit {
 
 }  // namespace
 
-// ---- sum ----------------------------------------------------------------------------------------
-// y = sum_i x_i            dx_i = dy
+// ---- sum and mean -------------------------------------------------------------------------------
+// y = share sum_i x_i      dx_i = share dy      share: 1 for sum, 1/n for mean
+//
+// Sums are taken in double: a sum of many floats loses digits, or overflows before it is divided.
 
 struct SumNode : Node {
-    explicit SumNode(const Tensor& x) : Node("sum", {x}) {}
+    double share;
+    SumNode(const char* op, const Tensor& x, double share) : Node(op, {x}), share(share) {}
     void backward(const Tensor& y) override {
-        const real dy = y.grad_data()[0];
+        const real dx_i = real(share * y.grad_data()[0]);
         real* dx = inputs[0].mutable_grad();
-        for (int64_t i = 0; i < inputs[0].size(); i++) dx[i] += dy;
+        for (int64_t i = 0; i < inputs[0].size(); i++) dx[i] += dx_i;
     }
 };
 
-Tensor sum(const Tensor& x) {
+static Tensor sum_all(const char* op, const Tensor& x, double share) {
     const real* in = x.data();
-    double total = 0;  // double: 60,000 floats of one size lose digits otherwise
+    double total = 0;
     for (int64_t i = 0; i < x.size(); i++) total += in[i];
-    return record(scalar(total), std::make_shared<SumNode>(x));
+    return record(scalar(share * total), std::make_shared<SumNode>(op, x, share));
 }
 
-Tensor mean(const Tensor& x) { return scale(sum(x), 1 / double(x.size())); }
+Tensor sum(const Tensor& x) { return sum_all("sum", x, 1); }
+Tensor mean(const Tensor& x) { return sum_all("mean", x, 1 / double(x.size())); }
 
-// ---- sum along an axis --------------------------------------------------------------------------
-// y_oi = sum_k x_oki       dx_oki = dy_oi
+// ---- sum and mean along an axis -----------------------------------------------------------------
+// y_oi = share sum_k x_oki       dx_oki = share dy_oi
 
 struct SumAxisNode : Node {
     AxisSplit s;
-    SumAxisNode(const Tensor& x, const AxisSplit& s) : Node("sum", {x}), s(s) {}
+    double share;
+    SumAxisNode(const char* op, const Tensor& x, const AxisSplit& s, double share)
+        : Node(op, {x}), s(s), share(share) {}
     void backward(const Tensor& y) override {
         const real* dy = y.grad_data();
         real* dx = inputs[0].mutable_grad();
         for (int64_t o = 0; o < s.outer; o++)
             for (int64_t k = 0; k < s.n; k++)
                 for (int64_t i = 0; i < s.inner; i++)
-                    dx[(o * s.n + k) * s.inner + i] += dy[o * s.inner + i];
+                    dx[(o * s.n + k) * s.inner + i] += real(share * dy[o * s.inner + i]);
     }
 };
 
-Tensor sum(const Tensor& x, int64_t axis) {
-    AxisSplit s("sum", x, axis);
-    Tensor y = zeros(s.reduced);
+static Tensor sum_axis(const char* op, const Tensor& x, const AxisSplit& s, double share) {
+    Tensor y(s.reduced);
     const real* in = x.data();
     real* out = y.mutable_data();
-    for (int64_t o = 0; o < s.outer; o++)
+    std::vector<double> total(size_t(s.inner));
+    for (int64_t o = 0; o < s.outer; o++) {
+        std::fill(total.begin(), total.end(), 0.0);
         for (int64_t k = 0; k < s.n; k++)
             for (int64_t i = 0; i < s.inner; i++)
-                out[o * s.inner + i] += in[(o * s.n + k) * s.inner + i];
-    return record(y, std::make_shared<SumAxisNode>(x, s));
+                total[size_t(i)] += in[(o * s.n + k) * s.inner + i];
+        for (int64_t i = 0; i < s.inner; i++) out[o * s.inner + i] = real(share * total[size_t(i)]);
+    }
+    return record(y, std::make_shared<SumAxisNode>(op, x, s, share));
 }
 
+Tensor sum(const Tensor& x, int64_t axis) {
+    return sum_axis("sum", x, AxisSplit("sum", x, axis), 1);
+}
 Tensor mean(const Tensor& x, int64_t axis) {
-    AxisSplit s("mean", x, axis);
-    return scale(sum(x, axis), 1 / double(s.n));
+    const AxisSplit s("mean", x, axis);
+    return sum_axis("mean", x, s, 1 / double(s.n));
+}
+
+void add_column_sums(const real* dy, int64_t rows, int64_t cols, real* sums, const real* x) {
+    constexpr int64_t kBlock = 64;  // columns at a time: their sums stay in the cache
+    double total[kBlock];
+    for (int64_t first = 0; first < cols; first += kBlock) {
+        const int64_t width = std::min(kBlock, cols - first);
+        std::fill_n(total, width, 0.0);
+        for (int64_t i = 0; i < rows; i++) {
+            const real *row = dy + i * cols + first, *factor = x + i * cols + first;
+            if (x)
+                for (int64_t j = 0; j < width; j++) total[j] += double(row[j]) * factor[j];
+            else
+                for (int64_t j = 0; j < width; j++) total[j] += row[j];
+        }
+        for (int64_t j = 0; j < width; j++) sums[first + j] += real(total[j]);
+    }
 }
 
 // ---- norm along an axis -------------------------------------------------------------------------
@@ -94,14 +124,12 @@ struct NormNode : Node {
     void backward(const Tensor& y) override {
         const real *x = saved(0), *length = saved_result(y), *dy = y.grad_data();
         real* dx = inputs[0].mutable_grad();
-        Tensor ratio(s.reduced);  // dy / y
-        real* r = ratio.mutable_data();
-        for (int64_t i = 0; i < y.size(); i++) r[i] = length[i] != 0 ? dy[i] / length[i] : 0;
         for (int64_t o = 0; o < s.outer; o++)
             for (int64_t k = 0; k < s.n; k++)
                 for (int64_t i = 0; i < s.inner; i++) {
-                    const int64_t at = (o * s.n + k) * s.inner + i;
-                    dx[at] += r[o * s.inner + i] * x[at];
+                    const int64_t at = (o * s.n + k) * s.inner + i, to = o * s.inner + i;
+                    // x / y is at most 1; dy / y would overflow where y is tiny.
+                    if (length[to] != 0) dx[at] += dy[to] * (x[at] / length[to]);
                 }
     }
 };

@@ -19,6 +19,7 @@
 #include <algorithm>  // copy_n
 
 #include "core/autograd.h"
+#include "core/ops.h"
 #include "nn/lora_linear.h"
 
 namespace slim {
@@ -41,11 +42,7 @@ struct DoraLinearNode : Node {
         const int64_t batch = y.size(0), out = W.out(), in = W.in(), rank = A.size(0);
         const real *dy = y.grad_data(), *scale_c = c.data(), *raw_data = raw.data();
 
-        if (needs_grad(2)) {
-            real* dbias = inputs[2].mutable_grad();
-            for (int64_t i = 0; i < batch; i++)
-                for (int64_t j = 0; j < out; j++) dbias[j] += dy[i * out + j];
-        }
+        if (needs_grad(2)) add_column_sums(dy, batch, out, inputs[2].mutable_grad());
         Tensor rows({batch + rank, out}), dc = zeros({out});  // gc, with room for Q below it
         real *gc = rows.mutable_data(), *dc_data = dc.mutable_data();
         for (int64_t i = 0; i < batch; i++)

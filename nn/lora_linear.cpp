@@ -79,11 +79,7 @@ struct LoraLinearNode : Node {
         }
         if (needs_grad(1))
             gemm_to_grad(kTransposed, kNormal, out, in, batch, 1, dy, saved(0), inputs[1]);
-        if (needs_grad(2)) {
-            real* db = inputs[2].mutable_grad();
-            for (int64_t i = 0; i < batch; i++)
-                for (int64_t j = 0; j < out; j++) db[j] += dy[i * out + j];
-        }
+        if (needs_grad(2)) add_column_sums(dy, batch, out, inputs[2].mutable_grad());
     }
 };
 

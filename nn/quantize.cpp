@@ -128,11 +128,7 @@ struct QuantizedLinearNode : Node {
             const Tensor::GradSlot dx = inputs[0].grad_slot();
             weight->times(batch, dy, dx.beta, dx.data);
         }
-        if (needs_grad(1)) {
-            real* dbias = inputs[1].mutable_grad();
-            for (int64_t i = 0; i < batch; i++)
-                for (int64_t j = 0; j < out; j++) dbias[j] += dy[i * out + j];
-        }
+        if (needs_grad(1)) add_column_sums(dy, batch, out, inputs[1].mutable_grad());
     }
 };
 

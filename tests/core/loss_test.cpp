@@ -186,4 +186,21 @@ TEST_CASE("argmax_rows: what has no rows or no columns") {
     CHECK_ERROR(argmax_rows(zeros({2, 0})), "argmax_rows", "(2, 0)", "at least one column");
 }
 
+TEST_CASE("fault: softmax subtracts the largest entry; its sums keep their digits") {
+    const Tensor x = tensor({0, 1000}, {1, 2});
+    CHECK(softmax(x).to_vector() == std::vector<real>{0, 1});
+    CHECK(log_softmax(x).to_vector() == std::vector<real>{-1000, 0});
+    CHECK(softmax(tensor({-1000, -1000}, {1, 2})).to_vector() == std::vector<real>{0.5, 0.5});
+
+    // 262,144 classes: log(262144) - x_label + log(mean e^x), here x_j = j mod 2.
+    const int64_t classes = 262144;
+    Tensor logits = zeros({1, classes});
+    for (int64_t j = 0; j < classes; j += 2) logits.mutable_data()[j] = 1;
+    const double want = std::log(classes / 2 * (1 + std::exp(1.0)));
+    const int labels[] = {1};
+    CHECK(cross_entropy(logits, labels).item() == doctest::Approx(want).epsilon(1e-6));
+    CHECK(-log_softmax(logits).at({0, 1}) == doctest::Approx(want).epsilon(1e-6));
+    CHECK(sum(softmax(full({1, classes}, 0.3))).item() == doctest::Approx(1).epsilon(1e-6));
+}
+
 }  // namespace slim

@@ -154,4 +154,43 @@ TEST_CASE("sum, mean, norm: an axis that is not there") {
     CHECK_ERROR(norm(scalar(1), 0), "norm", "axis 0", "()");
 }
 
+TEST_CASE("fault: sums along an axis keep their digits") {
+    const double close = 1e-6;
+    CHECK(mean(full({1000000, 1}, 0.1), 0).item() == doctest::Approx(0.1).epsilon(close));
+    CHECK(mean(full({1, 1000000}, 0.1), 1).item() == doctest::Approx(0.1).epsilon(close));
+    CHECK(sum(full({300000, 2}, 0.1), 0).at({1}) == doctest::Approx(30000).epsilon(close));
+    CHECK(mean(full({10}, 1e38)).item() == doctest::Approx(1e38));  // the sum is past float's end
+    CHECK(mean(full({10, 1}, 1e38), 0).item() == doctest::Approx(1e38));
+
+    Rng rng(1);
+    const Tensor dy = full({60000, 3}, 1.0 / 60000), x = ones({60000, 2});
+    Tensor b = zeros({3}).set_requires_grad(), v = ones({3}).set_requires_grad();
+    backward(linear(x, zeros({3, 2}), b), dy);
+    backward(add_row(zeros({60000, 3}), v), dy);
+    backward(mul_row(ones({60000, 3}), v), dy);
+    for (int64_t j = 0; j < 3; j++) {
+        CHECK(b.grad().at({j}) == doctest::Approx(1).epsilon(close));
+        CHECK(v.grad().at({j}) == doctest::Approx(2).epsilon(close));
+    }
+    Tensor u = ones({1}).set_requires_grad();
+    backward(mul_col(ones({1, 60000}), u) + add_col(zeros({1, 60000}), u),
+             full({1, 60000}, 1.0 / 60000));
+    CHECK(u.grad().item() == doctest::Approx(2).epsilon(close));
+}
+
+TEST_CASE("fault: norm's gradient is x / |x| also where 1 / |x| is past float's end") {
+    Tensor x = tensor({1e-39f, 0, 3e20f, 4e20f}, {2, 2}).set_requires_grad();
+    backward(sum(norm(x, 1)));
+    const Tensor g = x.grad();
+    CHECK(g.at({0, 0}) == doctest::Approx(1).epsilon(1e-5));
+    CHECK(g.at({0, 1}) == 0);
+    CHECK(g.at({1, 0}) == doctest::Approx(0.6).epsilon(1e-5));
+    CHECK(g.at({1, 1}) == doctest::Approx(0.8).epsilon(1e-5));
+}
+
+TEST_CASE("fault: mean prints its own name") {
+    Tensor x = tensor({1, 3}).set_requires_grad();
+    CHECK(to_string(mean(x)) == "tensor(2., grad_fn=<mean>)");
+}
+
 }  // namespace slim
