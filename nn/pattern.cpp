@@ -1,0 +1,401 @@
+// The matcher. See pattern.h.
+#include "nn/pattern.h"
+
+#include <algorithm>  // any_of
+#include <cctype>     // isdigit, ispunct
+
+#include "core/check.h"
+
+namespace slim {
+
+namespace {
+
+using Step = Pattern::Step;
+using Ranges = std::vector<Pattern::Range>;
+constexpr char32_t kLastCharacter = 0x10ffff;
+constexpr int kMaxNesting = 100;  // of groups: the parser recurses
+constexpr int64_t kMaxRepeat = 1000;
+
+// UTF-8 as code points, so that one character is one step. A byte that is not UTF-8 stands for
+// itself.
+std::u32string code_points(const std::string& text) {
+    std::u32string points;
+    for (size_t i = 0; i < text.size();) {
+        const auto byte = [&](size_t at) { return at < text.size() ? uint8_t(text[at]) : 0; };
+        const int more = byte(i) >= 0xf0 ? 3 : byte(i) >= 0xe0 ? 2 : byte(i) >= 0xc0 ? 1 : 0;
+        char32_t point = more ? byte(i) & (0x3f >> more) : byte(i);
+        i++;
+        for (int k = 0; k < more && (byte(i) & 0xc0) == 0x80; k++)
+            point = point << 6 | (byte(i++) & 0x3f);
+        points += point;
+    }
+    return points;
+}
+
+// ---- parsing ------------------------------------------------------------------------------------
+// The program is written from its end to its beginning, so that each piece knows what follows it:
+// a piece takes the number of the step to go on with, and returns the number of its first step.
+
+struct Piece {
+    enum Kind { kStep, kSequence, kChoice, kRepeat } kind;
+    Step step = {};                    // kStep
+    std::vector<Piece> parts = {};     // kSequence, kChoice, kRepeat (one)
+    int64_t least = 0, most = 0;       // kRepeat; most -1: without limit
+    bool can_repeat() const { return kind != kStep || step.kind == Step::kCharacter; }
+};
+
+struct Parser {
+    const std::string& text;
+    size_t at = 0;
+    int nesting = 0;
+
+    [[noreturn]] void refuse(const std::string& what) const {
+        fail("the pattern \"", text.substr(0, 60), text.size() > 60 ? "..." : "",
+             "\", at character ", at + 1, ": ", what);
+    }
+    bool more() const { return at < text.size(); }
+    bool sees(const std::string& next) const { return text.compare(at, next.size(), next) == 0; }
+    bool take(const std::string& next) {
+        if (!sees(next)) return false;
+        at += next.size();
+        return true;
+    }
+
+    Piece choice() {
+        Piece choice{Piece::kChoice};
+        do choice.parts.push_back(sequence());
+        while (take("|"));
+        return choice;
+    }
+
+    Piece sequence() {
+        Piece sequence{Piece::kSequence};
+        while (more() && !sees("|") && !sees(")")) sequence.parts.push_back(repeated());
+        return sequence;
+    }
+
+    Piece repeated() {
+        Piece piece = atom();
+        int64_t least, most;
+        if (!quantifier(least, most)) return piece;
+        if (!piece.can_repeat()) refuse("there is nothing to repeat");
+        if (sees("+")) refuse("possessive repetition (such as a*+) is not supported");
+        take("?");  // lazy: the same matches, found in another order
+        const size_t second = at;
+        if (int64_t unused; quantifier(unused, unused)) {
+            at = second;
+            refuse("a repetition of a repetition");
+        }
+        Piece repeat{Piece::kRepeat};
+        repeat.parts = {piece};
+        repeat.least = least;
+        repeat.most = most;
+        return repeat;
+    }
+
+    // * + ? {n} {n,} {,m} {n,m}. As in Python, a brace that is none of these is itself.
+    bool quantifier(int64_t& least, int64_t& most) {
+        if (take("*")) return least = 0, most = -1, true;
+        if (take("+")) return least = 1, most = -1, true;
+        if (take("?")) return least = 0, most = 1, true;
+        if (!sees("{")) return false;
+        const size_t start = at++;
+        const auto number = [&](int64_t otherwise) {
+            int64_t n = 0;
+            const size_t first = at;
+            while (more() && std::isdigit(uint8_t(text[at]))) {
+                n = std::min(n * 10 + text[at++] - '0', kMaxRepeat + 1);
+            }
+            return at == first ? otherwise : n;
+        };
+        const bool counted = at < text.size() && std::isdigit(uint8_t(text[at]));
+        least = number(0);
+        most = take(",") ? number(-1) : counted ? least : -2;
+        if (most == -2 || !take("}")) return at = start, false;
+        if (least > kMaxRepeat || most > kMaxRepeat)
+            refuse("a repetition of more than " + to_text(kMaxRepeat) + " times");
+        if (most >= 0 && most < least) refuse("the least repetition is greater than the most");
+        return true;
+    }
+
+    Piece atom() {
+        if (take("^")) return {Piece::kStep, {.kind = Step::kBegin}};
+        if (take("$")) return {Piece::kStep, {.kind = Step::kEnd}};
+        if (take(".")) return characters({{'\n', '\n'}}, true);
+        if (sees("(")) return group();
+        if (take("[")) return set();
+        if (sees("\\")) {
+            bool negated = false;
+            const Ranges ranges = escape(negated);
+            return characters(ranges, negated);
+        }
+        if (sees("*") || sees("+") || sees("?")) refuse("there is nothing to repeat");
+        const char32_t c = character();
+        return characters({{c, c}});
+    }
+
+    static Piece characters(Ranges ranges, bool negated = false) {
+        return {Piece::kStep,
+                {.kind = Step::kCharacter, .ranges = std::move(ranges), .negated = negated}};
+    }
+
+    char32_t character() {  // one, which may have several bytes
+        size_t end = at + 1;
+        while (end < text.size() && (uint8_t(text[end]) & 0xc0) == 0x80) end++;
+        const std::u32string points = code_points(text.substr(at, end - at));
+        at = end;
+        return points[0];
+    }
+
+    Piece group() {
+        static const struct {
+            const char *start, *name;
+        } kRefused[] = {{"(?P<", "a named group, (?P<name>...),"},
+                        {"(?P=", "a reference to a group, (?P=name),"},
+                        {"(?P", "(?P"},
+                        {"(?=", "a lookahead, (?=...),"},
+                        {"(?!", "a lookahead, (?!...),"},
+                        {"(?<=", "a lookbehind, (?<=...),"},
+                        {"(?<!", "a lookbehind, (?<!...),"},
+                        {"(?#", "a comment, (?#...),"},
+                        {"(?>", "an atomic group, (?>...),"},
+                        {"(?(", "a conditional group, (?(...)...),"}};
+        for (const auto& [start, name] : kRefused)
+            if (sees(start)) refuse(std::string(name) + " is not supported");
+        const size_t start = at;
+        if (sees("(?") && !sees("(?:")) refuse("a flag, such as (?i), is not supported");
+        if (!take("(?:")) take("(");
+        if (++nesting > kMaxNesting)
+            refuse("groups are nested more than " + to_text(kMaxNesting) + " deep");
+        Piece inside = choice();
+        nesting--;
+        if (!take(")")) {
+            at = start;
+            refuse("this group is not closed; it is not a regular expression");
+        }
+        return inside;
+    }
+
+    // After a backslash: a class such as \d, or the character itself.
+    Ranges escape(bool& negated) {
+        static const Ranges kDigits{{'0', '9'}}, kSpaces{{'\t', '\r'}, {' ', ' '}},
+            kWord{{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}, {0x80, kLastCharacter}};
+        static const struct {
+            char letter;
+            const char* name;
+        } kRefused[] = {{'A', "the beginning of the text, \\A,"},
+                        {'Z', "the end of the text, \\Z,"},
+                        {'b', "a word boundary, \\b,"},
+                        {'B', "a word boundary, \\B,"},
+                        {'x', "a character by its number, \\x,"},
+                        {'u', "a character by its number, \\u,"},
+                        {'U', "a character by its number, \\U,"},
+                        {'N', "a character by its name, \\N,"}};
+        if (at + 1 >= text.size()) refuse("a backslash at the end; it is not a regular expression");
+        const char c = text[at + 1];
+        for (const auto& [letter, name] : kRefused)
+            if (c == letter) refuse(std::string(name) + " is not supported");
+        if (std::isdigit(uint8_t(c)))
+            refuse("a reference to a group or a character by its number, \\" + std::string(1, c) +
+                   ", is not supported");
+        at += 2;
+        negated = c == 'D' || c == 'W' || c == 'S';
+        switch (c) {
+            case 'd': case 'D': return kDigits;
+            case 'w': case 'W': return kWord;
+            case 's': case 'S': return kSpaces;
+            case 'a': return {{'\a', '\a'}};
+            case 'f': return {{'\f', '\f'}};
+            case 'n': return {{'\n', '\n'}};
+            case 'r': return {{'\r', '\r'}};
+            case 't': return {{'\t', '\t'}};
+            case 'v': return {{'\v', '\v'}};
+            default: break;
+        }
+        at -= 1;
+        if (std::isalpha(uint8_t(c)))
+            refuse("the escape \\" + std::string(1, c) + " means nothing in a regular expression");
+        const char32_t itself = character();
+        return {{itself, itself}};
+    }
+
+    // [...], after the bracket.
+    Piece set() {
+        const size_t start = at - 1;
+        const bool negated = take("^");
+        Ranges ranges;
+        const auto unclosed = [&] {
+            at = start;
+            refuse("this set of characters is not closed; it is not a regular expression");
+        };
+        for (bool first = true; first || !sees("]"); first = false) {
+            if (!more()) unclosed();
+            const Ranges low = member();
+            const bool is_range = sees("-") && at + 1 < text.size() && text[at + 1] != ']';
+            if (!is_range) {
+                ranges.insert(ranges.end(), low.begin(), low.end());
+                continue;
+            }
+            at++;
+            const Ranges high = member();
+            const auto is_one = [](const Ranges& r) {
+                return r.size() == 1 && r[0].first == r[0].last;
+            };
+            if (!is_one(low) || !is_one(high) || low[0].first > high[0].first)
+                refuse("a range of characters that ends before it begins, or has no ends");
+            ranges.push_back({low[0].first, high[0].first});
+        }
+        at++;
+        return characters(ranges, negated);
+    }
+
+    Ranges member() {
+        if (!more()) refuse("a set of characters is not closed; it is not a regular expression");
+        if (sees("\\")) {
+            bool negated = false;
+            const Ranges ranges = escape(negated);
+            return negated ? complement(ranges) : ranges;
+        }
+        const char32_t c = character();
+        return {{c, c}};
+    }
+
+    static Ranges complement(const Ranges& ranges) {  // sorted ones
+        Ranges others;
+        char32_t next = 0;
+        for (const auto& [first, last] : ranges) {
+            if (first > next) others.push_back({next, first - 1});
+            next = last + 1;
+        }
+        if (next <= kLastCharacter) others.push_back({next, kLastCharacter});
+        return others;
+    }
+};
+
+// ---- writing the program ------------------------------------------------------------------------
+
+struct Writer {
+    std::vector<Step>& program;
+    size_t work = 0;
+
+    void spend(size_t more) {
+        work += more;
+        check(work <= Pattern::kMaxSize, "a pattern of more than ", Pattern::kMaxSize,
+              " steps, with its repetitions written out");
+    }
+    size_t add(Step step) {
+        spend(step.ranges.size());
+        program.push_back(std::move(step));
+        return program.size() - 1;
+    }
+
+    size_t split(size_t next, size_t other) {
+        return add({.kind = Step::kSplit, .next = next, .other = other});
+    }
+
+    size_t write(const Piece& piece, size_t next) {
+        spend(1);
+        switch (piece.kind) {
+            case Piece::kStep: {
+                Step step = piece.step;
+                step.next = next;
+                return add(step);
+            }
+            case Piece::kSequence:
+                for (size_t i = piece.parts.size(); i-- > 0;) next = write(piece.parts[i], next);
+                return next;
+            case Piece::kChoice: {
+                size_t first = write(piece.parts.back(), next);
+                for (size_t i = piece.parts.size() - 1; i-- > 0;)
+                    first = split(write(piece.parts[i], next), first);
+                return first;
+            }
+            case Piece::kRepeat: return repeat(piece, next);
+        }
+        return next;
+    }
+
+    size_t repeat(const Piece& piece, size_t next) {
+        const Piece& part = piece.parts[0];
+        if (piece.most < 0) {  // a loop: one more, or on
+            const size_t loop = split(0, next);
+            const size_t body = write(part, loop);
+            program[loop].next = body;
+            next = loop;
+        } else {
+            const size_t end = next;
+            for (int64_t i = piece.least; i < piece.most; i++)
+                next = split(write(part, next), end);
+        }
+        for (int64_t i = 0; i < piece.least; i++) next = write(part, next);
+        return next;
+    }
+};
+
+bool takes(const Step& step, char32_t c) {
+    return step.negated != std::any_of(step.ranges.begin(), step.ranges.end(), [&](const auto& r) {
+               return r.first <= c && c <= r.last;
+           });
+}
+
+}  // namespace
+
+Pattern::Pattern(const std::string& text) {
+    check(text.size() <= kMaxLength, "a pattern of ", text.size(), " characters; at most ",
+          kMaxLength, " are allowed");
+    Parser parser{text};
+    const Piece whole = parser.choice();
+    if (parser.more()) parser.refuse("a ) without its (; it is not a regular expression");
+    Writer writer{program_};
+    const size_t match = writer.add({.kind = Step::kMatch});
+    start_ = writer.write(whole, match);
+    size_ = writer.work;
+}
+
+// Follows all ways through the program at once. A step is entered at most once per character.
+bool Pattern::matches(const std::string& name) const {
+    check(name.size() <= kMaxName, "a name of ", name.size(), " characters, \"", name.substr(0, 60),
+          "...\"; at most ", kMaxName, " are allowed");
+    const std::u32string text = code_points(name);
+    std::vector<size_t> now{start_}, later;
+    std::vector<size_t> entered(program_.size(), 0);  // the last character's position, plus 1
+    for (size_t at = 0; at <= text.size(); at++) {
+        later.clear();
+        while (!now.empty()) {
+            const size_t i = now.back();
+            now.pop_back();
+            if (entered[i] == at + 1) continue;
+            entered[i] = at + 1;
+            const Step& step = program_[i];
+            const bool is_end = at == text.size() || (at + 1 == text.size() && text[at] == '\n');
+            switch (step.kind) {
+                case Step::kMatch:
+                    if (at == text.size()) return true;
+                    break;
+                case Step::kSplit: now.push_back(step.other), now.push_back(step.next); break;
+                case Step::kBegin:
+                    if (at == 0) now.push_back(step.next);
+                    break;
+                case Step::kEnd:
+                    if (is_end) now.push_back(step.next);
+                    break;
+                case Step::kCharacter:
+                    if (at < text.size() && takes(step, text[at])) later.push_back(step.next);
+                    break;
+            }
+        }
+        now.swap(later);
+    }
+    return false;
+}
+
+std::string escape_pattern(const std::string& text) {
+    std::string pattern;
+    for (char c : text) {
+        if (std::ispunct(uint8_t(c)) && c != '_' && c != '-') pattern += '\\';
+        pattern += c;
+    }
+    return pattern;
+}
+
+}  // namespace slim
