@@ -5,6 +5,7 @@
 //       build/adapter diff DIR OTHER
 //       build/adapter merge DIR --base FILE --out FILE
 #include <cstdio>
+#include <filesystem>  // equivalent
 
 #include "apps/adapter_report.h"
 #include "apps/program.h"
@@ -18,17 +19,17 @@ namespace {
 void merge(const std::string& folder, const std::string& base_path, const std::string& out_path) {
     check(!base_path.empty() && !out_path.empty(),
           "merge: needs --base FILE, the model's safetensors file, and --out FILE for the result");
-    check(base_path != out_path, "merge: --out would replace the base, ", base_path,
-          ", and a merge cannot be undone. hint: choose another name");
+    std::error_code none;
+    check(base_path != out_path && !std::filesystem::equivalent(base_path, out_path, none),
+          "merge: --out would replace the base, ", base_path, ", and a merge cannot be undone",
+          ". hint: choose another name");
     const TensorFile base = read_safetensors(base_path);
     const TensorFile merged = merge_into(base, load_adapter(folder));
     write_safetensors(out_path, merged);
     for (const auto& [name, stored] : merged.tensors) {
         const StoredTensor& before = base.stored(name);
         if (before.bytes != stored.bytes)
-            std::printf("%s: merged%s%s\n", name.c_str(),
-                        before.dtype != stored.dtype ? ", and now F32 instead of " : "",
-                        before.dtype != stored.dtype ? before.dtype.c_str() : "");
+            std::printf("%s: merged\n", name.c_str());
     }
     std::printf("%s: written, %zu tensors\n", out_path.c_str(), merged.tensors.size());
 }

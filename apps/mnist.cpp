@@ -181,11 +181,11 @@ std::vector<Row> run(const Data& data, const Settings& s, int64_t seed, bool exp
         if (!s.wants(method)) continue;
         Rng& rng = rngs.at(method);
         std::shared_ptr<MLP> model = copy_of(*base, data, rng);
-        std::vector<AdaptedPlace> places;
+        AdapterSet adapters(*model);
         if (method != "full") {
             freeze_linear_layers(*model);
             quantize(*model, s.quantize);
-            places = attach(*model, s.adapter_config(method), rng);
+            adapters.add(method, s.adapter_config(method), rng);
             if (explain)
                 std::printf("\n%s\n\ntrainable:\n%s%s\n", to_string(*model).c_str(),
                             trainable_listing(*model).c_str(), trainable_report(*model).c_str());
@@ -193,7 +193,7 @@ std::vector<Row> run(const Data& data, const Settings& s, int64_t seed, bool exp
         rows.push_back(fit(method, *model, data, s, seed, rng));
         if (method != "full" && !s.save_adapter.empty())
             save_adapter(s.save_adapter + (s.method == "all" ? "/" + method : ""),
-                         s.adapter_config(method), places, s.base);
+                         adapters, s.base);
     }
     return rows;
 }

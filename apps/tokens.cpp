@@ -185,7 +185,7 @@ static int tokens(int argc, char** argv) {
     const std::string before = continuation(model, new_text, 70, rng);
 
     std::printf("\nadapting to %s\n", adapt_path.c_str());
-    Adapters adapters(model);
+    AdapterSet adapters(model);
     adapters.add("second", {.options = {.rank = rank, .alpha = 2 * double(rank)},
                             .target_modules = {"embedding", "all-linear"}}, rng);
     std::printf("%s\n", trainable_report(model).c_str());

@@ -74,6 +74,38 @@ T load(const Bytes& bytes, int64_t i) {  // the bytes need not be aligned
     return value;
 }
 
+// The nearest one, and of two that are equally near the even one.
+uint16_t to_half(double x) {
+    const uint16_t sign = std::signbit(x) ? 0x8000 : 0;
+    const double size = std::fabs(x);
+    if (std::isnan(x)) return 0x7e00;
+    if (size < 0x1p-14) return sign | uint16_t(std::nearbyint(std::ldexp(size, 24)));
+    if (size >= 65520) return sign | 0x7c00;  // what is nearer to 65536 than to 65504
+    int exponent;
+    const double fraction = std::frexp(size, &exponent);  // in [0.5, 1)
+    const double steps = std::nearbyint(std::ldexp(fraction, 11)) - 1024;  // may carry: 1024
+    return sign | uint16_t(((exponent + 14) << 10) + int(steps));
+}
+
+uint16_t to_bfloat16(double x) {
+    const uint32_t bits = std::bit_cast<uint32_t>(float(x));
+    if (std::isnan(x)) return uint16_t(bits >> 16 | 0x40);
+    return uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+template <class Convert>
+Bytes short_bytes_of(const Tensor& x, const std::string& dtype, double largest, Convert convert) {
+    Bytes bytes(size_t(x.size()) * 2);
+    for (int64_t i = 0; i < x.size(); i++) {
+        const double value = x.data()[i];
+        check(std::isinf(value) || !(std::fabs(value) > largest), "store: element ", i, " is ",
+              value, "; the largest number of ", dtype, " is ", largest);
+        const uint16_t bits = convert(value);
+        std::memcpy(bytes.data() + i * 2, &bits, 2);
+    }
+    return bytes;
+}
+
 template <class T>
 Bytes bytes_of(const real* x, int64_t size) {
     Bytes bytes(size_t(size) * sizeof(T));
@@ -131,10 +163,12 @@ void check_places(std::vector<Place> places, int64_t data_size, const std::strin
 // ---- from and to Tensors ------------------------------------------------------------------------
 
 StoredTensor store(const Tensor& x, const std::string& dtype) {
-    check(dtype == "F32" || dtype == "F64", "store: cannot store as ", dtype, "; F32 and F64 can");
-    return {dtype, x.shape(),
-            dtype == "F32" ? bytes_of<float>(x.data(), x.size())
-                           : bytes_of<double>(x.data(), x.size())};
+    if (dtype == "F32") return {dtype, x.shape(), bytes_of<float>(x.data(), x.size())};
+    if (dtype == "F64") return {dtype, x.shape(), bytes_of<double>(x.data(), x.size())};
+    if (dtype == "F16") return {dtype, x.shape(), short_bytes_of(x, dtype, 65504, to_half)};
+    if (dtype == "BF16")
+        return {dtype, x.shape(), short_bytes_of(x, dtype, 0x1.fep127, to_bfloat16)};
+    fail("store: cannot store as ", dtype, "; F64, F32, F16 and BF16 can");
 }
 
 StoredTensor store(const std::vector<int64_t>& integers) {

@@ -27,7 +27,8 @@ struct StoredTensor {
     Bytes bytes;  // as many as shape and dtype need
 };
 
-StoredTensor store(const Tensor& x, const std::string& dtype = kRealDtype);  // F32 or F64
+// As F64, F32, F16 or BF16, rounded to the nearest. Throws when a finite number is too large for it.
+StoredTensor store(const Tensor& x, const std::string& dtype = kRealDtype);
 StoredTensor store(const std::vector<int64_t>& integers);                    // I64, shape (n)
 
 struct TensorFile {

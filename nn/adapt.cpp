@@ -3,7 +3,6 @@
 
 #include <algorithm>  // any_of
 #include <cstdio>     // snprintf
-#include <regex>      // target_pattern
 
 #include "core/ops.h"  // clone
 #include "nn/embedding.h"
@@ -12,37 +11,11 @@ namespace slim {
 
 namespace {
 
-// ---- choosing by name ---------------------------------------------------------------------------
-
-bool names_module(const std::string& entry, const std::string& name) {
-    if (name == entry) return true;
-    return name.size() > entry.size() && name.ends_with(entry) &&
-           name[name.size() - entry.size() - 1] == '.';
-}
-
-// std::regex recurses over the pattern, which may come from a file: bound it.
-constexpr size_t kMaxPattern = 4000;
-
-bool matches_pattern(const std::string& pattern, const std::string& name) {
-    check(pattern.size() <= kMaxPattern, "attach: a pattern of ", pattern.size(),
-          " characters; at most ", kMaxPattern, " are allowed");
-    try {
-        return std::regex_match(name, std::regex(pattern));
-    } catch (const std::regex_error& e) {
-        fail("attach: the pattern \"", pattern, "\" is not a regular expression (", e.what(), ")");
-    }
-}
+// ---- choosing -----------------------------------------------------------------------------------
 
 bool is_linear(const Module* module) { return dynamic_cast<const Linear*>(module) != nullptr; }
 bool is_embedding(const Module* module) {
     return dynamic_cast<const Embedding*>(module) != nullptr;
-}
-
-bool entry_selects(const std::string& entry, const NamedModule& m) {
-    if (entry == "all-linear") return is_linear(m.module);
-    if (names_module(entry, m.name)) return true;
-    return std::any_of(m.aliases.begin(), m.aliases.end(),
-                       [&](const std::string& alias) { return names_module(entry, alias); });
 }
 
 std::string list_of(const std::vector<NamedModule>& modules) {
@@ -51,62 +24,57 @@ std::string list_of(const std::vector<NamedModule>& modules) {
     return text.empty() ? "none" : text;
 }
 
-// The modules that an adapter can go around. What is inside adapters already is left out.
+// The modules that an adapter can go around.
 std::vector<NamedModule> adaptable_modules(Module& model) {
     std::vector<NamedModule> found;
-    std::string inside = "\n";  // no name begins like this
     for (const NamedModule& m : model.named_modules()) {
-        if (m.name.starts_with(inside)) continue;
-        if (dynamic_cast<AdapterModule*>(m.module)) inside = m.name + ".";
-        else if (is_linear(m.module) || is_embedding(m.module)) found.push_back(m);
+        check(!dynamic_cast<Adapter*>(m.module), "attach: ", m.name, " is already adapted: ",
+              "it is a ", m.module->name(), ". hint: name all targets in one attach(); ",
+              "AdapterSet::add() puts a second adapter on the same base");
+        if (is_linear(m.module) || is_embedding(m.module)) found.push_back(m);
     }
     return found;
 }
 
-std::vector<NamedModule> select(Module& model, const AdapterConfig& config) {
-    const std::vector<NamedModule> candidates = adaptable_modules(model);
-    std::vector<bool> used(config.target_modules.size(), false);
+std::vector<NamedModule> select(const std::vector<NamedModule>& candidates,
+                                ModuleSelector& selector) {
     std::vector<NamedModule> selected;
-    for (const NamedModule& m : candidates) {
-        bool wanted = false;
-        if (!config.target_pattern.empty()) wanted = matches_pattern(config.target_pattern, m.name);
-        else
-            for (size_t i = 0; i < config.target_modules.size(); i++)
-                if (entry_selects(config.target_modules[i], m)) wanted = used[i] = true;
-        for (const std::string& entry : config.exclude_modules)
-            if (entry_selects(entry, m)) wanted = false;
-        if (!config.exclude_pattern.empty() && matches_pattern(config.exclude_pattern, m.name))
-            wanted = false;
-        if (wanted) selected.push_back(m);
-    }
-    for (size_t i = 0; i < used.size(); i++)
-        check(used[i] || !config.target_pattern.empty(), "attach: the target \"",
-              config.target_modules[i], "\" matches no module that can be adapted; there are ",
-              list_of(candidates));
-    check(!selected.empty(), "attach: nothing is selected",
-          config.target_pattern.empty() ? "" : " by the pattern " + config.target_pattern,
-          "; the modules that can be adapted are ", list_of(candidates));
-    for (const NamedModule& m : selected)
-        check(!m.slots.empty(), "attach: ", m.name, " is held by value and cannot be exchanged",
-              ". hint: hold it as a ModulePtr");
+    for (const NamedModule& m : candidates)
+        if (selector.selects(m.name, is_linear(m.module), m.aliases)) selected.push_back(m);
+    for (const std::string& sentence : selector.unused_targets())
+        fail("attach: ", sentence, " that can be adapted; there are ", list_of(candidates));
+    check(!selected.empty(), "attach: nothing is selected; the modules that can be adapted are ",
+          list_of(candidates));
     return selected;
 }
 
-// ---- attaching ----------------------------------------------------------------------------------
+// A mistyped name must not pass in silence.
+void check_all_used(const ModuleSelector& selector) {
+    for (const std::string& sentence : selector.unused_patterns()) fail("attach: ", sentence);
+    for (const std::string& sentence : selector.unused_exclusions()) fail("attach: ", sentence);
+    for (const std::string& sentence : selector.unused_saves()) fail("attach: ", sentence);
+}
 
-template <class Value>
-Value option_for(const std::string& name, const std::map<std::string, Value>& pattern,
-                 Value otherwise) {
-    for (const auto& [entry, value] : pattern)
-        if (matches_pattern("(.*\\.)?(" + entry + ")", name)) return value;
-    return otherwise;
+// ---- making -------------------------------------------------------------------------------------
+
+Tensor trained_copy(const Tensor& x) {
+    return x.defined() ? clone(x.detach()).set_requires_grad() : Tensor();
 }
 
 // The same weight, with a bias of its own that is trained.
 std::shared_ptr<Linear> with_own_bias(const Linear& linear) {
-    const Tensor bias = clone(linear.bias.detach()).set_requires_grad();
+    const Tensor bias = trained_copy(linear.bias);
     return linear.quantized ? std::make_shared<Linear>(linear.quantized, bias)
                             : std::make_shared<Linear>(linear.weight, bias);
+}
+
+// A copy that is trained whole. A quantised weight is restored first.
+ModulePtr trained_copy(const Module& module) {
+    if (const auto* table = dynamic_cast<const Embedding*>(&module))
+        return std::make_shared<Embedding>(trained_copy(table->weight), table->options);
+    const auto& linear = dynamic_cast<const Linear&>(module);
+    return std::make_shared<Linear>(trained_copy(linear.frozen().to_tensor()),
+                                    trained_copy(linear.bias));
 }
 
 ModulePtr adapter_around(const ModulePtr& base, const AdapterConfig& config,
@@ -128,52 +96,69 @@ ModulePtr adapter_around(const ModulePtr& base, const AdapterConfig& config,
     fail("attach: unknown method");
 }
 
-void put_in_place(Module& model, const AdaptedPlace& place, const ModulePtr& module) {
-    module->train(model.training);
-    for (ModulePtr* slot : place.slots) *slot = module;
+// What modules_to_save trains must be Linear and Embedding: nothing else can be copied.
+void check_copyable(const std::vector<NamedModule>& modules, ModuleSelector& selector) {
+    for (const NamedModule& m : modules) {
+        if (m.name.empty() || !selector.is_saved_whole(m.name)) continue;
+        for (const Member& member : m.module->members())
+            check(!member.parameter || is_linear(m.module) || is_embedding(m.module),
+                  "attach: modules_to_save: ", m.name, " is a ", m.module->name(),
+                  "; only Linear and Embedding, and modules made of them, can be copied");
+    }
 }
 
 }  // namespace
 
+std::vector<AdaptedPlace> make_adapters(Module& model, ModuleSelector& selector,
+                                        const AdapterConfig& config, Rng& seed) {
+    using Trained = AdaptedPlace::Trained;
+    const std::vector<NamedModule> candidates = adaptable_modules(model);
+    const std::vector<NamedModule> selected = select(candidates, selector);
+    check_copyable(model.named_modules(), selector);
+    std::vector<AdaptedPlace> places;
+    const auto add = [&](const NamedModule& m, Trained trained, const auto& make) {
+        check(!m.slots.empty(), "attach: ", m.name, " is held by value and cannot be exchanged",
+              ". hint: hold it as a ModulePtr");
+        const ModulePtr base = *m.slots[0];
+        places.push_back({m.name, trained, base, make(base)});
+    };
+    for (const NamedModule& m : selected)
+        add(m, Trained::kAdapter, [&](const ModulePtr& base) {
+            return adapter_around(base, config, selector.options_for(m.name), seed);
+        });
+    for (const NamedModule& m : candidates) {
+        const bool taken = std::any_of(places.begin(), places.end(),
+                                       [&](const AdaptedPlace& p) { return p.name == m.name; });
+        const auto* linear = dynamic_cast<const Linear*>(m.module);
+        if (selector.is_saved_whole(m.name))
+            add(m, Trained::kWhole, [](const ModulePtr& base) { return trained_copy(*base); });
+        else if (config.bias == BiasTraining::kAll && !taken && !m.slots.empty() && linear &&
+                 linear->bias.defined())
+            add(m, Trained::kBias, [&](const ModulePtr&) { return with_own_bias(*linear); });
+    }
+    return places;
+}
+
 std::vector<std::string> select_modules(Module& model, const AdapterConfig& config) {
+    ModuleSelector selector(config);
     std::vector<std::string> names;
-    for (const NamedModule& m : select(model, config)) names.push_back(m.name);
+    for (const NamedModule& m : select(adaptable_modules(model), selector)) names.push_back(m.name);
     return names;
 }
 
 AdapterOptions options_for(const AdapterConfig& config, const std::string& module) {
-    AdapterOptions options = config.options;
-    options.rank = option_for(module, config.rank_pattern, options.rank);
-    options.alpha = option_for(module, config.alpha_pattern, options.alpha);
-    return options;
+    return ModuleSelector(config).options_for(module);
 }
 
-std::vector<AdaptedPlace> attach(Module& model, const AdapterConfig& config, Rng& seed) {
-    config.options.check_valid();
-    const std::vector<NamedModule> selected = select(model, config);
-    std::vector<AdaptedPlace> places;
-    for (const NamedModule& m : selected) {
-        const ModulePtr base = *m.slots[0];
-        places.push_back({m.name, m.slots, base,
-                          adapter_around(base, config, options_for(config, m.name), seed),
-                          nullptr});
-    }
-    if (config.bias == BiasTraining::kAll)
-        for (const NamedModule& m : adaptable_modules(model)) {
-            const bool taken = std::any_of(places.begin(), places.end(),
-                                           [&](const AdaptedPlace& p) { return p.name == m.name; });
-            auto* linear = dynamic_cast<Linear*>(m.module);
-            if (taken || m.slots.empty() || !linear || !linear->bias.defined()) continue;
-            places.push_back({m.name, m.slots, *m.slots[0], with_own_bias(*linear), nullptr});
-        }
-    model.set_requires_grad(false);
-    for (const AdaptedPlace& place : places) put_in_place(model, place, place.adapted);
-    return places;
+AdapterSet attach(Module& model, const AdapterConfig& config, Rng& seed) {
+    AdapterSet adapters(model);
+    adapters.add("default", config, seed);
+    return adapters;
 }
 
 // ---- several adapters ---------------------------------------------------------------------------
 
-const Adapters::Adapter& Adapters::find(const std::string& name) const {
+const AdapterSet::Entry& AdapterSet::find(const std::string& name) const {
     const auto at = adapters_.find(name);
     std::string known;
     for (const std::string& other : names()) known += (known.empty() ? "" : ", ") + other;
@@ -182,65 +167,120 @@ const Adapters::Adapter& Adapters::find(const std::string& name) const {
     return at->second;
 }
 
-void Adapters::put(ModulePtr AdaptedPlace::*what) {
-    for (const AdaptedPlace& place : find(active_).places) put_in_place(model_, place, place.*what);
+std::vector<std::string> AdapterSet::names() const {
+    std::vector<std::string> list;
+    for (const auto& [name, adapter] : adapters_) list.push_back(name);
+    return list;
 }
 
-void Adapters::add(const std::string& name, const AdapterConfig& config, Rng& seed) {
+// Wherever the model holds one module of a place of the active adapter, it holds the other then.
+void AdapterSet::exchange(ModulePtr AdaptedPlace::*from, ModulePtr AdaptedPlace::*to) {
+    const std::vector<NamedModule> modules = model_->named_modules();
+    for (const AdaptedPlace& place : find(active_).places)
+        for (const NamedModule& m : modules)
+            if (m.module == (place.*from).get()) {
+                (place.*to)->train((place.*from)->training);
+                for (ModulePtr* slot : m.slots) *slot = place.*to;
+            }
+}
+
+void AdapterSet::add(const std::string& name, const AdapterConfig& config, Rng& seed) {
+    add(name, config, [&](Module& base) {
+        ModuleSelector selector(config);
+        std::vector<AdaptedPlace> places = make_adapters(base, selector, config, seed);
+        check_all_used(selector);
+        return places;
+    });
+}
+
+void AdapterSet::add(const std::string& name, const AdapterConfig& config, const Maker& make) {
     check(!name.empty() && adapters_.count(name) == 0, "adapters: cannot add \"", name,
           "\"; a name must be new, and not empty");
-    const std::string before = active_;
-    disable();
+    // The active adapter steps aside, merged or not, and comes back if nothing can be made.
+    std::vector<AdaptedPlace> places;
+    if (!active_.empty()) exchange(&AdaptedPlace::adapted, &AdaptedPlace::base);
     try {
-        adapters_[name] = {config, attach(model_, config, seed)};
-        active_ = name;
-    } catch (...) {  // nothing was attached: leave all as it was
-        adapters_.erase(name);
-        if (!before.empty()) activate(before);
+        places = make(*model_);
+    } catch (...) {
+        if (!active_.empty()) exchange(&AdaptedPlace::base, &AdaptedPlace::adapted);
         throw;
     }
+    if (!active_.empty()) unmerge();
+    model_->set_requires_grad(false);
+    adapters_[name] = {config, std::move(places)};
+    active_ = name;
+    exchange(&AdaptedPlace::base, &AdaptedPlace::adapted);
 }
 
-void Adapters::activate(const std::string& name) {
+void AdapterSet::activate(const std::string& name) {
     find(name);
     disable();
     active_ = name;
-    put(&AdaptedPlace::adapted);
+    exchange(&AdaptedPlace::base, &AdaptedPlace::adapted);
 }
 
-void Adapters::disable() {
+void AdapterSet::disable() {
     if (active_.empty()) return;
-    put(&AdaptedPlace::base);
+    unmerge();
+    exchange(&AdaptedPlace::adapted, &AdaptedPlace::base);
     active_.clear();
 }
 
-void Adapters::remove(const std::string& name) {
+void AdapterSet::remove(const std::string& name) {
     find(name);
     if (active_ == name) disable();
     adapters_.erase(name);
 }
 
-void Adapters::merge() {
+void AdapterSet::merge() {
     check(!active_.empty(), "merge: no adapter is active. hint: call activate() first");
-    std::vector<AdaptedPlace>& places = adapters_[active_].places;
-    std::vector<ModulePtr> merged;
-    for (const AdaptedPlace& place : places) {
-        const auto* adapter = dynamic_cast<AdapterModule*>(place.adapted.get());
-        merged.push_back(adapter ? adapter->merged() : place.adapted);
+    std::vector<ModulePtr> forms;  // all are made before the first is used
+    for (const AdaptedPlace& place : find(active_).places)
+        forms.push_back(place.adapter() ? place.adapter()->merged() : nullptr);
+    size_t i = 0;
+    for (const AdaptedPlace& place : find(active_).places) {
+        if (place.adapter()) place.adapter()->merged_form = forms[i];
+        i++;
     }
-    for (size_t i = 0; i < places.size(); i++) places[i].merged = merged[i];
-    put(&AdaptedPlace::merged);
 }
 
-void Adapters::unmerge() {
+void AdapterSet::unmerge() {
     check(!active_.empty(), "unmerge: no adapter is active. hint: call activate() first");
-    put(&AdaptedPlace::adapted);
+    for (const AdaptedPlace& place : find(active_).places)
+        if (place.adapter()) place.adapter()->unmerge_weights();
 }
 
-std::vector<std::string> Adapters::names() const {
-    std::vector<std::string> list;
-    for (const auto& [name, adapter] : adapters_) list.push_back(name);
-    return list;
+bool AdapterSet::is_merged() const {
+    if (active_.empty()) return false;
+    const std::vector<AdaptedPlace>& places = find(active_).places;
+    return std::any_of(places.begin(), places.end(), [](const AdaptedPlace& place) {
+        return place.adapter() && place.adapter()->is_merged();
+    });
+}
+
+void AdapterSet::merge_and_unload() {
+    merge();
+    std::vector<AdaptedPlace>& places = adapters_[active_].places;
+    for (AdaptedPlace& place : places)
+        place.base = place.adapter() ? place.adapter()->merged_form : place.adapted;
+    exchange(&AdaptedPlace::adapted, &AdaptedPlace::base);
+    adapters_.erase(active_);
+    active_.clear();
+}
+
+std::vector<AdaptedPlace> AdapterSet::places(const std::string& name) const {
+    std::vector<AdaptedPlace> places = find(name).places;
+    if (name != active_) return places;
+    const std::vector<NamedModule> modules = model_->named_modules();
+    for (AdaptedPlace& place : places) {
+        const auto now = std::find_if(modules.begin(), modules.end(), [&](const NamedModule& m) {
+            return m.module == place.adapted.get();
+        });
+        check(now != modules.end(), "adapters: ", place.name, " of \"", name,
+              "\" is no longer in the model: it was exchanged for another module");
+        place.name = now->name;
+    }
+    return places;
 }
 
 // ---- freezing and quantising --------------------------------------------------------------------
@@ -294,18 +334,6 @@ std::string trainable_listing(Module& model) {
     std::string text;
     for (const NamedParameter& p : model.named_parameters())
         text += p.name + ": " + (p.tensor.requires_grad() ? "True" : "False") + "\n";
-    return text;
-}
-
-std::string parameter_table(Module& model) {
-    std::string text;
-    char line[256];
-    for (const NamedParameter& p : model.named_parameters()) {
-        std::snprintf(line, sizeof line, "%-32s %14s %12s  %s\n", p.name.c_str(),
-                      to_text(p.tensor.shape()).c_str(), with_commas(p.tensor.size()).c_str(),
-                      p.tensor.requires_grad() ? "trained" : "frozen");
-        text += line;
-    }
     return text;
 }
 

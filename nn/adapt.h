@@ -1,7 +1,14 @@
-// Putting adapters into a model: choosing modules by name, attaching, switching, merging, freezing,
-// and reporting what is trained.
+// Putting adapters into a model: attaching, switching, merging, freezing, and reporting what is
+// trained. Which modules are adapted, and how, is an AdapterConfig (select.h).
+//
+//     AdapterSet adapters = attach(model, {.options = {.rank = 4, .alpha = 8}}, rng);
+//     ... train ...
+//     adapters.merge();      // inference at the base's price
+//     adapters.unmerge();    // as before, to the bit
+//     adapters.disable();    // the base, to the bit
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -9,31 +16,9 @@
 #include "nn/dora.h"
 #include "nn/lora.h"
 #include "nn/module.h"
+#include "nn/select.h"
 
 namespace slim {
-
-enum class Method { kLoRA, kDoRA, kDoRAMerged };
-enum class BiasTraining { kNone, kAll, kLoRAOnly };  // of no Linear, of every one, of adapted ones
-
-// What to adapt, and how. (PEFT: LoraConfig)
-struct AdapterConfig {
-    Method method = Method::kLoRA;
-    AdapterOptions options = {};
-
-    // Names of modules: each entry is a full dotted name or its last parts ("fc1" is also
-    // "encoder.fc1"); the entry "all-linear" is every Linear. Or, instead of a list, one regular
-    // expression for the whole name.
-    std::vector<std::string> target_modules = {"all-linear"};
-    std::string target_pattern = {};
-    std::vector<std::string> exclude_modules = {};
-    std::string exclude_pattern = {};
-
-    // Options for single modules: regular expressions for the name or its last parts, of which the
-    // first in alphabetical order that fits counts. "^fc1" is the whole name. (PEFT: the same)
-    std::map<std::string, int64_t> rank_pattern = {};
-    std::map<std::string, double> alpha_pattern = {};
-    BiasTraining bias = BiasTraining::kNone;
-};
 
 // A dry run: the names that the configuration selects, in order. Throws when an entry matches
 // nothing that could be adapted, listing what there is. (PEFT stays silent.)
@@ -42,55 +27,74 @@ std::vector<std::string> select_modules(Module& model, const AdapterConfig& conf
 // The options for one module: those of the configuration, with what its patterns say.
 AdapterOptions options_for(const AdapterConfig& config, const std::string& module);
 
-// One place in a model, and what may stand there.
+// A module of a model and what takes its place: an Adapter around it, or a copy of it that is
+// trained in part or whole.
 struct AdaptedPlace {
-    std::string name;               // "layers.0"
-    std::vector<ModulePtr*> slots;  // more than one if the model holds the module more than once
-    ModulePtr base, adapted, merged;
+    enum class Trained { kAdapter, kBias, kWhole };
+
+    std::string name;  // "layers.0"
+    Trained trained;
+    ModulePtr base, adapted;
+
+    Adapter* adapter() const { return dynamic_cast<Adapter*>(adapted.get()); }
 };
 
-// Freezes the model and puts adapters around the selected modules. A module that is reached by
-// several names is adapted once. Returns the places.
-std::vector<AdaptedPlace> attach(Module& model, const AdapterConfig& config, Rng& seed);
+// Makes what the configuration asks for, and leaves the model as it is. A module that is reached by
+// several names is adapted once. Throws when the model is adapted already.
+std::vector<AdaptedPlace> make_adapters(Module& model, ModuleSelector& selector,
+                                        const AdapterConfig& config, Rng& seed);
 
-// Several adapters on one base, by name, of which one is active. All share the base's memory, and
-// switching only exchanges the modules in their places, so it is instant, and disabling gives the
-// base back to the bit.
-class Adapters {
+// Several adapters on one base, by name, of which one is active. All share the base's memory.
+// Switching exchanges modules, so it is instant, and disabling gives the base back to the bit. The
+// modules are looked for in the model each time: the model may grow, and a module that its owner
+// has exchanged for another stays.
+class AdapterSet {
 public:
-    explicit Adapters(Module& model) : model_(model) {}  // the model must outlive this
+    explicit AdapterSet(Module& model) : model_(&model) {}  // the model must outlive this
+    AdapterSet(AdapterSet&&) = default;  // no copies: two sets would disagree about the model
+    AdapterSet& operator=(AdapterSet&&) = default;
 
-    void add(const std::string& name, const AdapterConfig& config, Rng& seed);  // and activates it
+    // Freezes the model, and puts new adapters in the places that the configuration selects. They
+    // are active then. On an error all is as it was.
+    void add(const std::string& name, const AdapterConfig& config, Rng& seed);
+    // The same with a maker of one's own, which calls make_adapters().
+    using Maker = std::function<std::vector<AdaptedPlace>(Module& base)>;
+    void add(const std::string& name, const AdapterConfig& config, const Maker& make);
+
     void activate(const std::string& name);
     void disable();
     void remove(const std::string& name);
 
-    // Works the active adapter into plain modules beside the untouched base, for inference at the
-    // base's price; unmerge() is exact. Merging twice is one merge. Throws, and changes nothing,
-    // when the adapter holds NaN or infinity.
+    // Computes with the active adapter's merged weights, or no longer. Merging again sees what has
+    // changed since. Throws, and changes nothing, when a merged weight is not finite.
     void merge();
     void unmerge();
+    bool is_merged() const;
+    void merge_and_unload();  // leaves plain merged modules in the model, and removes the adapter
 
-    Module& model() const { return model_; }
+    Module& model() const { return *model_; }
     const std::string& active() const { return active_; }  // "" if none is
     std::vector<std::string> names() const;
     const AdapterConfig& config(const std::string& name) const { return find(name).config; }
-    const std::vector<AdaptedPlace>& places(const std::string& name) const {
-        return find(name).places;
-    }
+    // The active adapter's places have the names that they have in the model now.
+    std::vector<AdaptedPlace> places(const std::string& name) const;
+    std::vector<AdaptedPlace> places() const { return places(active_); }
 
 private:
-    struct Adapter {
+    struct Entry {
         AdapterConfig config;
         std::vector<AdaptedPlace> places;
     };
-    const Adapter& find(const std::string& name) const;
-    void put(ModulePtr AdaptedPlace::*what);
+    const Entry& find(const std::string& name) const;
+    void exchange(ModulePtr AdaptedPlace::*from, ModulePtr AdaptedPlace::*to);
 
-    Module& model_;
-    std::map<std::string, Adapter> adapters_;
+    Module* model_;
+    std::map<std::string, Entry> adapters_;
     std::string active_;
 };
+
+// An AdapterSet with one adapter, called "default" as in PEFT.
+AdapterSet attach(Module& model, const AdapterConfig& config, Rng& seed);
 
 // Freezes the weight and bias of every Linear in the model, also those inside adapters. Adapters'
 // own parameters stay as they are. (The tutorials' function of this name.)
@@ -111,8 +115,5 @@ std::string trainable_report(Module& model);
 
 // One line per parameter, "layers.0.linear.weight: False", as the tutorials list what is trained.
 std::string trainable_listing(Module& model);
-
-// A table of all parameters: name, shape, count, trained or frozen.
-std::string parameter_table(Module& model);
 
 }  // namespace slim

@@ -39,6 +39,15 @@ void AdapterOptions::check_valid() const {
     check(std::isfinite(alpha), "adapter: alpha ", alpha, "; it must be finite");
 }
 
+std::string Adapter::extra() const {
+    std::string text;
+    if (is_dora())
+        text = std::string("magnitude per ") + magnitude_per() + ", norm gradient " +
+               (adapter_options().norm_gradient == NormGradient::kExact ? "exact" : "detached");
+    if (is_merged()) text += text.empty() ? "merged" : ", merged";
+    return text;
+}
+
 void check_merged(const Tensor& weight) {
     for (int64_t i = 0; i < weight.size(); i++)
         check(std::isfinite(weight.data()[i]), "merge: element ", i, " of the merged weight is ",

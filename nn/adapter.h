@@ -44,13 +44,27 @@ struct AdapterTensor {
     bool transposed = false;  // the file holds it the other way round
 };
 
-// A module with an adapter around it. It takes the place of the module that it adapts.
-struct AdapterModule : Module {
+// A module with an adapter around it, which takes the place of the module that it adapts.
+struct Adapter : Module {
+    Tensor m;  // DoRA's magnitude; undefined in LoRA
+
     virtual const AdapterOptions& adapter_options() const = 0;
-    virtual bool is_dora() const { return false; }
     virtual ModulePtr base() const = 0;    // the module as it was, untouched
     virtual ModulePtr merged() const = 0;  // a plain module with the change worked into a copy
     virtual std::vector<AdapterTensor> adapter_tensors() = 0;
+    virtual const char* magnitude_per() const = 0;  // "output", "input" or "dimension"
+
+    bool is_dora() const { return m.defined(); }
+    std::string extra() const override;
+
+    // Computes with the merged weight from now on, at the base's price. The weight is that of this
+    // moment: training goes on after unmerge_weights(), which gives back what was, to the bit.
+    // Throws when the merged weight is not finite.
+    void merge_weights() { merged_form = merged(); }
+    void unmerge_weights() { merged_form.reset(); }
+    bool is_merged() const { return merged_form != nullptr; }
+
+    ModulePtr merged_form;  // null unless merged
 };
 
 // Throws if the merged weight holds a number that is not finite: such an adapter is not merged.

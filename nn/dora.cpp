@@ -24,12 +24,6 @@ DoRABase::DoRABase(const ModulePtr& module, const AdapterOptions& options, Rng& 
     m = initial_magnitude(linear->frozen(), options.axis);
 }
 
-std::string DoRABase::extra() const {
-    return std::string("magnitude per ") + (lora.options.axis == Axis::kOut ? "output" : "input") +
-           ", norm gradient " +
-           (lora.options.norm_gradient == NormGradient::kExact ? "exact" : "detached");
-}
-
 Tensor DoRABase::merged_weight() const {
     const Tensor V = base_weight() + lora.delta_weight();
     const bool exact = lora.options.norm_gradient == NormGradient::kExact;
@@ -38,13 +32,8 @@ Tensor DoRABase::merged_weight() const {
     return lora.options.axis == Axis::kOut ? mul_col(V, c) : mul_row(V, c);
 }
 
-std::vector<AdapterTensor> DoRABase::adapter_tensors() {
-    std::vector<AdapterTensor> list = LinearAdapter::adapter_tensors();
-    list.push_back({"lora_magnitude_vector", &m});
-    return list;
-}
-
 Tensor LinearWithDoRAMerged::forward(const Tensor& x) {
+    if (is_merged()) return merged_form->forward(x);
     check(lora.options.dropout == 0, "LinearWithDoRAMerged: dropout ", lora.options.dropout,
           "; the merged form has no adapter branch to drop from. hint: use LinearWithDoRA");
     return slim::linear(x, merged_weight(), linear->bias);
@@ -62,6 +51,7 @@ Tensor LinearWithDoRA::scale() {
 static constexpr int64_t kStackFrom = 512 * 512;
 
 Tensor LinearWithDoRA::forward(const Tensor& x) {
+    if (is_merged()) return merged_form->forward(x);
     const FrozenWeight W = linear->frozen();
     const Tensor &bias = linear->bias, &A = lora.A, &B = lora.B;
     const bool per_output = lora.options.axis == Axis::kOut;

@@ -15,20 +15,16 @@
 
 namespace slim {
 
-// What both forms hold. m starts at the norm of W, so that a fresh adapter changes nothing.
+// What both forms hold. m is [out] or [in], by options.axis. It starts at the norm of W, so that a
+// fresh adapter changes nothing.
 struct DoRABase : LinearAdapter {
-    Tensor m;  // magnitude [out] or [in], by options.axis
-
     DoRABase(const ModulePtr& linear, const AdapterOptions& options, Rng& seed);
 
     Tensor merged_weight() const override;  // W'
 
-    bool is_dora() const override { return true; }
-    std::string extra() const override;
     std::vector<Member> members() override {
         return {{"linear", *linear}, {"lora", lora}, {"m", m}};
     }
-    std::vector<AdapterTensor> adapter_tensors() override;
 };
 
 // The definition, through ordinary autograd. No dropout: there is no adapter branch to drop from.

@@ -172,7 +172,10 @@ EmbeddingAdapter::EmbeddingAdapter(int64_t num_embeddings, int64_t dim,
                        seed) {}
 
 std::vector<AdapterTensor> EmbeddingAdapter::adapter_tensors() {
-    return {{"lora_embedding_A", &lora.A, true}, {"lora_embedding_B", &lora.B, true}};
+    std::vector<AdapterTensor> list{{"lora_embedding_A", &lora.A, true},
+                                    {"lora_embedding_B", &lora.B, true}};
+    if (is_dora()) list.push_back({"lora_magnitude_vector", &m});
+    return list;
 }
 
 static std::vector<int> all_ids(const Tensor& table) {
@@ -199,6 +202,7 @@ Tensor EmbeddingWithLoRA::merged_weight(const Tensor& table) const {
 }
 
 Tensor EmbeddingWithLoRA::lookup(std::span<const int> ids) {
+    if (is_merged()) return merged_form->lookup(ids);
     return embedding->lookup(ids) + lora.lookup(ids);
 }
 
@@ -209,18 +213,8 @@ Tensor EmbeddingWithLoRA::lookup(std::span<const int> ids) {
 
 EmbeddingWithDoRA::EmbeddingWithDoRA(const ModulePtr& module, const AdapterOptions& options,
                                      Rng& seed)
-    : EmbeddingAdapter(module, options, seed),
-      m(initial_magnitude({embedding->weight, nullptr}, Axis::kIn)) {}
-
-std::string EmbeddingWithDoRA::extra() const {
-    return std::string("magnitude per dimension, norm gradient ") +
-           (lora.options.norm_gradient == NormGradient::kExact ? "exact" : "detached");
-}
-
-std::vector<AdapterTensor> EmbeddingWithDoRA::adapter_tensors() {
-    std::vector<AdapterTensor> list = EmbeddingAdapter::adapter_tensors();
-    list.push_back({"lora_magnitude_vector", &m});
-    return list;
+    : EmbeddingAdapter(module, options, seed) {
+    m = initial_magnitude({embedding->weight, nullptr}, Axis::kIn);
 }
 
 // Row t of `held` where ids[t] is padding, of `changed` elsewhere.
@@ -257,6 +251,7 @@ Tensor EmbeddingWithDoRA::merged_weight(const Tensor& table) const {
 }
 
 Tensor EmbeddingWithDoRA::lookup(std::span<const int> ids) {
+    if (is_merged()) return merged_form->lookup(ids);
     const Tensor V = embedding->lookup(ids) + lora.lookup(ids);  // the rows of E + s A B
     return hold_padding(mul_row(V, scale()), V, ids);
 }

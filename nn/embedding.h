@@ -72,7 +72,7 @@ struct LoRAEmbeddingLayer : Module {
 };
 
 // What LoRA and DoRA around an Embedding share.
-struct EmbeddingAdapter : AdapterModule {
+struct EmbeddingAdapter : Adapter {
     std::shared_ptr<Embedding> embedding;
     LoRAEmbeddingLayer lora;
 
@@ -86,6 +86,7 @@ struct EmbeddingAdapter : AdapterModule {
 
     std::vector<Member> members() override { return {{"embedding", *embedding}, {"lora", lora}}; }
     const AdapterOptions& adapter_options() const override { return lora.options; }
+    const char* magnitude_per() const override { return "dimension"; }
     ModulePtr base() const override { return embedding; }
     ModulePtr merged() const override;
     std::vector<AdapterTensor> adapter_tensors() override;
@@ -106,17 +107,12 @@ struct EmbeddingWithLoRA : EmbeddingAdapter {
 // the table, the norms follow, so that c, and with it every other row, changes a little: merge when
 // the rows that matter have been looked up.
 struct EmbeddingWithDoRA : EmbeddingAdapter {
-    Tensor m;  // magnitude [dim]
-
     EmbeddingWithDoRA(const ModulePtr& embedding, const AdapterOptions& options, Rng& seed);
 
-    bool is_dora() const override { return true; }
     std::string name() const override { return "EmbeddingWithDoRA"; }
-    std::string extra() const override;
     std::vector<Member> members() override {
         return {{"embedding", *embedding}, {"lora", lora}, {"m", m}};
     }
-    std::vector<AdapterTensor> adapter_tensors() override;
     Tensor merged_weight(const Tensor& table) const override;
     Tensor lookup(std::span<const int> ids) override;
 

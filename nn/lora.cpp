@@ -59,7 +59,9 @@ LinearAdapter::LinearAdapter(int64_t in_features, int64_t out_features,
                     seed) {}
 
 std::vector<AdapterTensor> LinearAdapter::adapter_tensors() {
-    return {{"lora_A.weight", &lora.A}, {"lora_B.weight", &lora.B}};
+    std::vector<AdapterTensor> list{{"lora_A.weight", &lora.A}, {"lora_B.weight", &lora.B}};
+    if (is_dora()) list.push_back({"lora_magnitude_vector", &m});
+    return list;
 }
 
 ModulePtr LinearAdapter::merged() const {
@@ -79,6 +81,7 @@ Tensor LinearWithLoRA::merged_weight() const { return base_weight() + lora.delta
 
 // linear->forward(x) + lora.forward(x), in one op.
 Tensor LinearWithLoRA::forward(const Tensor& x) {
+    if (is_merged()) return merged_form->forward(x);
     return lora_linear(x, linear->frozen(), linear->bias, lora.input(x), lora.A, lora.B,
                        lora.scaling());
 }

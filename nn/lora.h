@@ -32,7 +32,7 @@ struct LoRALayer : Module {
 };
 
 // What LoRA and DoRA around a Linear share.
-struct LinearAdapter : AdapterModule {
+struct LinearAdapter : Adapter {
     std::shared_ptr<Linear> linear;
     LoRALayer lora;
 
@@ -46,6 +46,9 @@ struct LinearAdapter : AdapterModule {
 
     std::vector<Member> members() override { return {{"linear", *linear}, {"lora", lora}}; }
     const AdapterOptions& adapter_options() const override { return lora.options; }
+    const char* magnitude_per() const override {
+        return lora.options.axis == Axis::kOut ? "output" : "input";
+    }
     ModulePtr base() const override { return linear; }
     ModulePtr merged() const override;
     std::vector<AdapterTensor> adapter_tensors() override;

@@ -349,16 +349,17 @@ Pattern::Pattern(const std::string& text) {
     Writer writer{program_};
     const size_t match = writer.add({.kind = Step::kMatch});
     start_ = writer.write(whole, match);
-    size_ = writer.work;
 }
 
 // Follows all ways through the program at once. A step is entered at most once per character.
-bool Pattern::matches(const std::string& name) const {
+bool Pattern::matches(const std::string& name, int64_t* steps) const {
     check(name.size() <= kMaxName, "a name of ", name.size(), " characters, \"", name.substr(0, 60),
           "...\"; at most ", kMaxName, " are allowed");
     const std::u32string text = code_points(name);
     std::vector<size_t> now{start_}, later;
     std::vector<size_t> entered(program_.size(), 0);  // the last character's position, plus 1
+    int64_t unused = 0, &count = steps ? *steps : unused;
+    count += int64_t(program_.size()) / 8;  // to clear `entered` takes about that long
     for (size_t at = 0; at <= text.size(); at++) {
         later.clear();
         while (!now.empty()) {
@@ -367,6 +368,7 @@ bool Pattern::matches(const std::string& name) const {
             if (entered[i] == at + 1) continue;
             entered[i] = at + 1;
             const Step& step = program_[i];
+            count += 1 + int64_t(step.ranges.size());
             const bool is_end = at == text.size() || (at + 1 == text.size() && text[at] == '\n');
             switch (step.kind) {
                 case Step::kMatch:

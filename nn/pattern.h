@@ -16,6 +16,7 @@
 // The rest of Python's syntax is refused by its name.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -29,11 +30,8 @@ public:
 
     explicit Pattern(const std::string& text);  // throws a sentence about what it cannot read
 
-    // Whether the pattern matches the whole name. (Python: re.fullmatch)
-    bool matches(const std::string& name) const;
-
-    // The steps that one character of a name can take.
-    size_t size() const { return size_; }
+    // Whether the pattern matches the whole name. (Python: re.fullmatch) Adds the steps taken.
+    bool matches(const std::string& name, int64_t* steps = nullptr) const;
 
     // A step of the program; public for the parser alone.
     struct Range {
@@ -48,7 +46,7 @@ public:
 
 private:
     std::vector<Step> program_;
-    size_t start_ = 0, size_ = 0;
+    size_t start_ = 0;
 };
 
 // The pattern that matches just this text: "a.b" -> "a\.b".

@@ -1,8 +1,9 @@
 // PEFT's adapter folders. See peft.h.
 #include "nn/peft.h"
 
-#include <algorithm>  // find
-#include <cmath>      // isfinite
+#include <algorithm>  // copy_n, max
+#include <cmath>      // fabs, isfinite
+#include <cstdio>     // fprintf
 
 #include "core/ops.h"
 #include "nn/embedding.h"
@@ -16,6 +17,8 @@ namespace {
 const std::string kConfigFile = "adapter_config.json", kTensorFile = "adapter_model.safetensors";
 const std::string kPrefix = "base_model.model.";
 const std::string kMagnitude = "lora_magnitude_vector";
+const std::string kBaseWeight = "base_layer.weight", kBaseBias = "base_layer.bias";
+const std::string kMeaning = "slimgrad_config";  // in the tensors' metadata
 
 const char* end_A(bool is_embedding) { return is_embedding ? "lora_embedding_A" : "lora_A.weight"; }
 const char* end_B(bool is_embedding) { return is_embedding ? "lora_embedding_B" : "lora_B.weight"; }
@@ -31,81 +34,71 @@ std::string module_of(const std::string& name, const std::string& end) {
     return name.size() > extra ? name.substr(kPrefix.size(), name.size() - extra) : "";
 }
 
-// The bias that is trained at a place, and the end of its name; undefined if there is none.
-struct PlaceBias {
-    Tensor bias;
-    const char* end;
-};
-PlaceBias trained_bias(const AdaptedPlace& place, BiasTraining training) {
-    const auto* adapter = dynamic_cast<const AdapterModule*>(place.adapted.get());
-    const ModulePtr module = adapter ? adapter->base() : place.adapted;
-    const auto* linear = dynamic_cast<const Linear*>(module.get());
-    return {training != BiasTraining::kNone && linear ? linear->bias : Tensor(),
-            adapter ? "base_layer.bias" : "bias"};
+// "base_model.model.head.weight" -> "head"
+std::string parent_of(const std::string& name) {
+    const size_t dot = name.rfind('.');
+    return dot == std::string::npos || dot < kPrefix.size()
+               ? ""
+               : name.substr(kPrefix.size(), dot - kPrefix.size());
 }
 
-// ---- which tensors there must be ----------------------------------------------------------------
-
-using Shapes = std::map<std::string, Shape>;
-
-// Adds what belongs to one adapted module with `in` inputs (or ids) and `out` outputs.
-void expect_layer(Shapes& expected, const AdapterConfig& config, const std::string& module,
-                  bool is_embedding, int64_t in, int64_t out) {
-    const int64_t rank = options_for(config, module).rank;
-    expected[tensor_name(module, end_A(is_embedding))] = {rank, in};
-    expected[tensor_name(module, end_B(is_embedding))] = {out, rank};
-    if (config.method != Method::kLoRA) expected[tensor_name(module, kMagnitude)] = {out};
-}
-
-Shapes expected_by(Module& model, const AdapterConfig& config) {
-    const std::vector<std::string> selected = select_modules(model, config);
-    Shapes expected;
-    for (const NamedModule& m : model.named_modules()) {
-        const bool adapted = std::find(selected.begin(), selected.end(), m.name) != selected.end();
-        const auto* table = dynamic_cast<const Embedding*>(m.module);
-        const auto* linear = dynamic_cast<const Linear*>(m.module);
-        if (adapted && table)
-            expect_layer(expected, config, m.name, true, table->weight.size(0),
-                         table->weight.size(1));
-        if (adapted && linear)
-            expect_layer(expected, config, m.name, false, linear->in_features(),
-                         linear->out_features());
-        if (!linear || !linear->bias.defined() || m.slots.empty()) continue;
-        if (config.bias == BiasTraining::kAll || (adapted && config.bias != BiasTraining::kNone))
-            expected[tensor_name(m.name, adapted ? "base_layer.bias" : "bias")] = {
-                linear->out_features()};
-    }
-    return expected;
-}
-
-// As far as a file without its base can say: A tells the number of inputs, B that of outputs.
-Shapes expected_by(const LoadedAdapter& adapter) {
-    Shapes expected;
-    const auto size = [&](const std::string& name, size_t axis) {
-        const auto found = adapter.file.tensors.find(name);
-        const bool is_matrix =
-            found != adapter.file.tensors.end() && found->second.shape.size() == 2;
-        return is_matrix ? found->second.shape[axis] : 0;
+// The tensors that are trained at these places, by their names in the file.
+std::map<std::string, AdapterTensor> trained_tensors(const std::vector<AdaptedPlace>& places,
+                                                     BiasTraining training) {
+    using Trained = AdaptedPlace::Trained;
+    std::map<std::string, AdapterTensor> tensors;
+    const auto add = [&](const std::string& module, const AdapterTensor& t) {
+        if (t.tensor->defined()) tensors[tensor_name(module, t.peft_name)] = t;
     };
-    for (const auto& [module, is_embedding] : adapter.layers) {
-        const int64_t out = size(tensor_name(module, end_B(is_embedding)), 0);
-        expect_layer(expected, adapter.config, module, is_embedding,
-                     size(tensor_name(module, end_A(is_embedding)), 1), out);
-        if (adapter.config.bias != BiasTraining::kNone && adapter.has(module, "base_layer.bias"))
-            expected[tensor_name(module, "base_layer.bias")] = {out};
+    for (const AdaptedPlace& place : places) {
+        if (Adapter* adapter = place.adapter()) {
+            for (const AdapterTensor& t : adapter->adapter_tensors()) add(place.name, t);
+            auto* linear = dynamic_cast<Linear*>(adapter->base().get());
+            if (linear && training != BiasTraining::kNone)
+                add(place.name, {kBaseBias, &linear->bias});
+            continue;
+        }
+        for (const Member& member : place.adapted->members())
+            if (place.trained == Trained::kWhole || member.name == "bias")
+                add(place.name, {member.name, member.parameter});
     }
-    if (adapter.config.bias == BiasTraining::kAll)
-        for (const auto& [name, stored] : adapter.file.tensors)
-            if (name.ends_with(".bias") && !name.ends_with(".base_layer.bias"))
-                expected[name] = {stored.shape.empty() ? 0 : stored.shape[0]};
-    return expected;
+    return tensors;
 }
+
+// ---- what the file must hold --------------------------------------------------------------------
 
 std::string nearest(const std::string& name, const std::vector<std::string>& names) {
-    return names.empty() ? "" : ". hint: the most similar is " + nearest_name(name, names);
+    const std::string found = nearest_name(name, names);
+    return found.empty() ? "" : ". hint: the most similar is " + found;
+}
+
+// Names the known mistakes before a tensor is called unexpected.
+void check_kind(const TensorFile& file, const std::string& name, const StoredTensor& stored) {
+    const auto refuse = [&](const std::string& why) {
+        fail(file.path, ": tensor ", name, ": ", why);
+    };
+    check(name.size() <= Pattern::kMaxName, file.path, ": a tensor's name has ", name.size(),
+          " characters, \"", name.substr(0, 60), "...\"; at most ", Pattern::kMaxName,
+          " are allowed");
+    for (const std::string part : {"lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B"}) {
+        const size_t at = name.find("." + part + ".");
+        if (at == std::string::npos) continue;
+        const std::string rest = name.substr(at + part.size() + 2);
+        if (rest != "weight" && (rest.ends_with(".weight") || part.find("embedding") != part.npos))
+            refuse("has an adapter's name (\"" + rest.substr(0, rest.rfind('.')) +
+                   "\") in it, as PEFT's models have in memory; in its files there is none"
+                   ". hint: save it with the PeftModel's save_pretrained()");
+        if (stored.shape.size() > 2)
+            refuse("has shape " + to_text(stored.shape) +
+                   ", and belongs to a convolution; slimgrad has Linear and Embedding");
+    }
+    if (!name.starts_with(kPrefix))
+        refuse("does not begin with " + kPrefix + ", so it was not written by a PeftModel" +
+               ". hint: save it with the PeftModel's save_pretrained()");
 }
 
 // PEFT only warns about tensors too many or too few, and goes on with a half-loaded adapter.
+using Shapes = std::map<std::string, Shape>;
 void check_tensors(const TensorFile& file, const Shapes& expected) {
     std::vector<std::string> names, wanted;
     for (const auto& [name, stored] : file.tensors) names.push_back(name);
@@ -124,48 +117,191 @@ void check_tensors(const TensorFile& file, const Shapes& expected) {
     }
 }
 
-void copy_in(const LoadedAdapter& from, const std::vector<AdaptedPlace>& places) {
-    for (const AdaptedPlace& place : places) {
-        if (auto* adapter = dynamic_cast<AdapterModule*>(place.adapted.get()))
-            for (const AdapterTensor& t : adapter->adapter_tensors()) {
-                const Tensor values = from.tensor(place.name, t.peft_name);
-                copy_values(t.transposed ? transpose(values) : values, *t.tensor);
-            }
-        auto [bias, end] = trained_bias(place, from.config.bias);
-        if (bias.defined()) copy_values(from.tensor(place.name, end), bias);
+// The shapes that a file without its base must have: A tells the number of inputs, B that of
+// outputs. A module that its configuration does not select is left out, and so is unexpected.
+Shapes expected_by(const LoadedAdapter& adapter, ModuleSelector& selector) {
+    const AdapterConfig& config = adapter.config;
+    Shapes expected;
+    for (const auto& [module, is_embedding, in, out] : adapter.layers) {
+        if (!selector.selects(module, !is_embedding)) continue;
+        const int64_t rank = selector.options_for(module).rank;
+        expected[tensor_name(module, end_A(is_embedding))] = {rank, in};
+        expected[tensor_name(module, end_B(is_embedding))] = {out, rank};
+        if (config.method != Method::kLoRA) expected[tensor_name(module, kMagnitude)] = {out};
+        const bool has_weight = adapter.has(module, kBaseWeight);
+        if (has_weight)
+            expected[tensor_name(module, kBaseWeight)] =
+                is_embedding ? Shape{in, out} : Shape{out, in};
+        if (adapter.has(module, kBaseBias) && (has_weight || config.bias != BiasTraining::kNone))
+            expected[tensor_name(module, kBaseBias)] = {out};
     }
+    for (const auto& [name, stored] : adapter.file.tensors) {
+        const bool is_bias = config.bias == BiasTraining::kAll && name.ends_with(".bias") &&
+                             !name.ends_with("." + kBaseBias);
+        if (selector.is_saved_whole(parent_of(name))) expected[name] = stored.shape;
+        else if (is_bias) expected[name] = {stored.shape.empty() ? 0 : stored.shape[0]};
+    }
+    return expected;
+}
+
+// The adapted modules, as the names of the tensors tell.
+std::vector<LoadedAdapter::Layer> layers_of(const TensorFile& file) {
+    std::map<std::string, bool> modules;  // and whether each is an Embedding
+    for (const auto& [name, stored] : file.tensors)
+        for (bool is_embedding : {false, true})
+            for (const char* end : {end_A(is_embedding), end_B(is_embedding)})
+                if (const std::string module = module_of(name, end); !module.empty())
+                    modules[module] = is_embedding;
+    const auto size = [&](const std::string& name, size_t axis) {
+        const auto found = file.tensors.find(name);
+        const bool is_matrix = found != file.tensors.end() && found->second.shape.size() == 2;
+        return is_matrix ? found->second.shape[axis] : 0;
+    };
+    std::vector<LoadedAdapter::Layer> layers;
+    for (const auto& [module, is_embedding] : modules)
+        layers.push_back({module, is_embedding, size(tensor_name(module, end_A(is_embedding)), 1),
+                          size(tensor_name(module, end_B(is_embedding)), 0)});
+    return layers;
+}
+
+// Two files of different saves: a save was cut off between them, or one was edited.
+void check_pair(const LoadedAdapter& adapter) {
+    const auto found = adapter.file.metadata.find(kMeaning);
+    if (found == adapter.file.metadata.end()) return;  // not written by us
+    const std::string where = adapter.file.path + ": metadata " + kMeaning;
+    const Json saved = parse_json(found->second, where), now = meaning_of(adapter.json);
+    const auto text = [](const Json* value) {
+        return value ? value->dump(-1).substr(0, 60) : std::string("absent");
+    };
+    for (const Json& side : {saved, now})
+        for (const auto& [key, value] : side.as_object(where))
+            if (const Json *a = now.find(key), *b = saved.find(key); !a || !b || !(*a == *b))
+                fail(adapter.folder, ": its two files do not belong together: ", key, " is ",
+                     text(a), " in ", kConfigFile, ", but ", text(b), " when ", kTensorFile,
+                     " was saved. hint: save the adapter again, or bring back the file that was ",
+                     "exchanged");
+}
+
+// ---- giving values to what was made -------------------------------------------------------------
+
+void print_notes(const std::vector<std::string>& notes) {
+    for (const std::string& note : notes) std::fprintf(stderr, "note: %s\n", note.c_str());
+}
+
+double largest_difference(const Tensor& a, const Tensor& b) {
+    double largest = 0;
+    for (int64_t i = 0; i < a.size(); i++)
+        largest = std::max(largest, std::fabs(double(a.data()[i]) - double(b.data()[i])));
+    return largest;
+}
+
+std::string differs_from_base(const LoadedAdapter& adapter, const std::string& name,
+                              double difference) {
+    return adapter.file.path + ": " + name + " differs from the base's by up to " +
+           to_text(difference) + "; the file's, with which the adapter was trained, is used";
+}
+
+// PEFT stores the weight of an adapted embedding or output layer beside the adapter. Where it is
+// not the base's, the adapter goes around a copy that holds the file's.
+void use_stored_base(const LoadedAdapter& adapter, const AdaptedPlace& place,
+                     std::vector<std::string>& notes) {
+    auto* of_linear = dynamic_cast<LinearAdapter*>(place.adapter());
+    auto* of_table = dynamic_cast<EmbeddingAdapter*>(place.adapter());
+    if (!adapter.has(place.name, kBaseWeight)) return;
+    const Tensor weight = adapter.tensor(place.name, kBaseWeight);
+    if (of_table) {
+        std::shared_ptr<Embedding>& table = of_table->embedding;
+        const double difference = largest_difference(weight, table->weight);
+        if (difference == 0) return;
+        notes.push_back(differs_from_base(adapter, place.name + "." + kBaseWeight, difference));
+        table = std::make_shared<Embedding>(weight, table->options);
+    } else {
+        std::shared_ptr<Linear>& linear = of_linear->linear;
+        if (linear->quantized) return;  // it differs by what quantising lost
+        const bool has_bias = adapter.has(place.name, kBaseBias) && linear->bias.defined();
+        const Tensor bias = has_bias ? adapter.tensor(place.name, kBaseBias) : linear->bias;
+        double difference = largest_difference(weight, linear->weight);
+        if (has_bias && adapter.config.bias == BiasTraining::kNone)
+            difference = std::max(difference, largest_difference(bias, linear->bias));
+        if (difference == 0) return;
+        notes.push_back(differs_from_base(adapter, place.name + "." + kBaseWeight, difference));
+        const bool trained = linear->bias.defined() && linear->bias.requires_grad();
+        linear = std::make_shared<Linear>(weight, bias);
+        if (trained) linear->bias.set_requires_grad();
+    }
+}
+
+// Makes the adapters that the configuration asks for, compares their names and shapes with the
+// file, and copies. The model stays as it is.
+std::vector<AdaptedPlace> make_loaded(Module& model, const LoadedAdapter& adapter, Rng& seed) {
+    ModuleSelector selector(adapter.config);
+    std::vector<AdaptedPlace> places = make_adapters(model, selector, adapter.config, seed);
+    Shapes expected;
+    const auto tensors = trained_tensors(places, adapter.config.bias);
+    for (const auto& [name, t] : tensors) {
+        const Shape shape = t.tensor->shape();
+        expected[name] = t.transposed ? Shape{shape[1], shape[0]} : shape;
+    }
+    for (const AdaptedPlace& place : places) {
+        const auto allow = [&](const std::string& end, const Tensor& x) {
+            if (x.defined() && adapter.has(place.name, end))
+                expected[tensor_name(place.name, end)] = x.shape();
+        };
+        const bool has_weight = adapter.has(place.name, kBaseWeight);
+        if (!place.adapter() || !has_weight) continue;
+        if (const auto* table = dynamic_cast<Embedding*>(place.base.get()))
+            allow(kBaseWeight, table->weight);
+        if (const auto* linear = dynamic_cast<Linear*>(place.base.get())) {
+            expected[tensor_name(place.name, kBaseWeight)] = {linear->out_features(),
+                                                              linear->in_features()};
+            allow(kBaseBias, linear->bias);
+        }
+    }
+    check_tensors(adapter.file, expected);
+
+    std::vector<std::string> notes = adapter.notes;
+    for (const AdaptedPlace& place : places)
+        if (place.adapter()) use_stored_base(adapter, place, notes);
+    for (const auto& [name, t] : trained_tensors(places, adapter.config.bias)) {
+        const Tensor values = adapter.file.tensor(name);
+        copy_values(t.transposed ? transpose(values) : values, *t.tensor);
+    }
+    print_notes(notes);
+    return places;
 }
 
 }  // namespace
 
 // ---- saving -------------------------------------------------------------------------------------
 
-void save_adapter(const std::string& folder, const AdapterConfig& config,
-                  const std::vector<AdaptedPlace>& places, const std::string& base_name) {
-    TensorFile file;
-    file.metadata = {{"format", "pt"}};
-    bool any = false;
+void save_adapter(const std::string& folder, const AdapterSet& adapters,
+                  const std::string& base_name) {
+    check(!adapters.active().empty(), folder, ": not written: no adapter is active",
+          ". hint: call activate() first");
+    const std::vector<AdaptedPlace> places = adapters.places(adapters.active());
     for (const AdaptedPlace& place : places) {
-        if (const auto [bias, end] = trained_bias(place, config.bias); bias.defined())
-            file.tensors[tensor_name(place.name, end)] = store(bias, "F32");
-        auto* adapter = dynamic_cast<AdapterModule*>(place.adapted.get());
-        if (!adapter) continue;
+        const auto* linear = dynamic_cast<const LinearAdapter*>(place.adapted.get());
         const bool per_input =
-            dynamic_cast<const DoRABase*>(adapter) && adapter->adapter_options().axis == Axis::kIn;
+            linear && linear->is_dora() && linear->lora.options.axis == Axis::kIn;
         check(
             !per_input, folder, ": not written: ", place.name, " has a magnitude per input, and ",
             "PEFT's DoRA has one per output; the two cannot be converted, only the merged weight ",
             "is the same to both. hint: train with Axis::kOut, or merge and save the model");
-        for (const AdapterTensor& t : adapter->adapter_tensors())
-            file.tensors[tensor_name(place.name, t.peft_name)] =
-                store(t.transposed ? transpose(t.tensor->detach()) : *t.tensor, "F32");
-        any = true;
     }
-    check(any, folder, ": not written: there is no adapter among ", places.size(), " places");
+    Json config;
+    try {
+        config = config_to_json(adapters, base_name);
+    } catch (const Error& e) {
+        fail(folder, ": not written: ", e.what());
+    }
+    TensorFile file;
+    file.metadata = {{"format", "pt"}, {kMeaning, meaning_of(config).dump(-1)}};
+    const BiasTraining bias = adapters.config(adapters.active()).bias;
+    for (const auto& [name, t] : trained_tensors(places, bias))
+        file.tensors[name] = store(t.transposed ? transpose(t.tensor->detach()) : *t.tensor, "F32");
     make_folders(folder);
     write_safetensors(folder + "/" + kTensorFile, file);
-    write_file(folder + "/" + kConfigFile,
-               {config_to_json(config, places, base_name).dump(), "\n"});
+    write_file(folder + "/" + kConfigFile, {config.dump(), "\n"});
 }
 
 // ---- loading ------------------------------------------------------------------------------------
@@ -191,110 +327,174 @@ LoadedAdapter load_adapter(const std::string& folder) {
     adapter.json = parse_json(as_text(read_file(config_path, 1 << 24)), config_path);
     adapter.config = config_from_json(adapter.json, config_path, adapter.notes);
     check(file_exists(tensor_path) || !file_exists(folder + "/adapter_model.bin"), folder,
-          ": has its tensors in adapter_model.bin, which is a program in disguise (a pickle) and ",
-          "is not read. hint: let PEFT save it with safe_serialization=True");
+          ": adapter_model.bin is a pickle, which can execute code; not loaded",
+          ". hint: let PEFT save it with safe_serialization=True");
     adapter.file = read_safetensors(tensor_path);
+    check_pair(adapter);
 
-    std::map<std::string, bool> modules;  // and whether each is an embedding
     bool has_bias = false;
     for (const auto& [name, stored] : adapter.file.tensors) {
+        check_kind(adapter.file, name, stored);
         adapter.file.tensor(name);  // throws if it does not hold real numbers
         has_bias = has_bias || name.ends_with(".bias");
         check(adapter.config.method == Method::kDoRA || !name.ends_with("." + kMagnitude),
               tensor_path, ": tensor ", name, " is for DoRA, but use_dora is false in ",
               kConfigFile, "; PEFT would load it as LoRA, without a word");
-        for (bool is_embedding : {false, true})
-            for (const char* end : {end_A(is_embedding), end_B(is_embedding)})
-                if (const std::string module = module_of(name, end); !module.empty())
-                    modules[module] = is_embedding;
     }
-    for (const auto& [module, is_embedding] : modules)
-        adapter.layers.push_back({module, is_embedding});
+    adapter.layers = layers_of(adapter.file);
     if (adapter.config.bias == BiasTraining::kLoRAOnly && !has_bias) {
         adapter.config.bias = BiasTraining::kNone;
         adapter.notes.push_back(config_path + ": bias: is lora_only, but there is no bias in " +
                                 kTensorFile + ", because PEFT trains these and forgets to save " +
                                 "them (peft#3306); the base's are used");
     }
-    check_tensors(adapter.file, expected_by(adapter));
+    ModuleSelector selector(adapter.config);
+    check_tensors(adapter.file, expected_by(adapter, selector));
     check(!adapter.layers.empty(), tensor_path, ": there is no adapter in it");
+
+    // A target without tensors was either no module of the base, or its tensors are lost.
+    for (const std::string& sentence : selector.unused_targets())
+        fail(config_path, ": ", sentence, " of ", kTensorFile, ". hint: if the base has no such ",
+             "module, remove it from the configuration");
+    for (const std::string& sentence : selector.unused_patterns())
+        adapter.notes.push_back(config_path + ": " + sentence);
+    for (const std::string& sentence : selector.unused_saves())
+        adapter.notes.push_back(config_path + ": " + sentence + " of " + kTensorFile);
     return adapter;
 }
 
-std::vector<AdaptedPlace> attach_adapter(Module& model, const LoadedAdapter& adapter, Rng& seed) {
+AdapterSet attach_adapter(Module& model, const LoadedAdapter& adapter, Rng& seed) {
+    AdapterSet adapters(model);
+    add_adapter(adapters, "default", adapter, seed);
+    return adapters;
+}
+
+void add_adapter(AdapterSet& adapters, const std::string& name, const LoadedAdapter& adapter,
+                 Rng& seed) {
     try {
-        check_tensors(adapter.file, expected_by(model, adapter.config));
+        adapters.add(name, adapter.config,
+                     [&](Module& base) { return make_loaded(base, adapter, seed); });
     } catch (const Error& e) {
         fail(adapter.folder, ": not attached: ", e.what());
     }
-    const std::vector<AdaptedPlace> places = attach(model, adapter.config, seed);
-    copy_in(adapter, places);
-    return places;
-}
-
-void add_adapter(Adapters& adapters, const std::string& name, const LoadedAdapter& adapter,
-                 Rng& seed) {
-    const std::string before = adapters.active();
-    adapters.disable();
-    try {
-        check_tensors(adapter.file, expected_by(adapters.model(), adapter.config));
-        adapters.add(name, adapter.config, seed);
-    } catch (const Error& e) {
-        if (!before.empty()) adapters.activate(before);
-        fail(adapter.folder, ": not added: ", e.what());
-    }
-    copy_in(adapter, adapters.places(name));
 }
 
 // ---- merging files ------------------------------------------------------------------------------
 
+namespace {
+
 // W' of one layer: by the modules themselves, so that there is one formula for it.
-static Tensor merged_weight(const LoadedAdapter& adapter, const LoadedAdapter::Layer& layer,
-                            const Tensor& weight) {
+Tensor merged_weight(const LoadedAdapter& adapter, const LoadedAdapter::Layer& layer,
+                     const AdapterOptions& options, const Tensor& weight) {
     Sequential model({layer.is_embedding ? ModulePtr(std::make_shared<Embedding>(weight))
                                          : ModulePtr(std::make_shared<Linear>(weight))});
-    const AdapterConfig config{.method = adapter.config.method,
-                               .options = options_for(adapter.config, layer.module),
-                               .target_modules = {"0"}};
+    const AdapterConfig config{
+        .method = adapter.config.method, .options = options, .target_modules = {"0"}};
     Rng unused(0);
-    std::vector<AdaptedPlace> places = attach(model, config, unused);
+    ModuleSelector selector(config);
+    std::vector<AdaptedPlace> places = make_adapters(model, selector, config, unused);
     places[0].name = layer.module;
-    copy_in(adapter, places);
-    const auto& merged = dynamic_cast<const AdapterModule&>(*places[0].adapted).merged();
-    return merged->state_dict().at("weight");
+    for (const auto& [name, t] : trained_tensors(places, BiasTraining::kNone)) {
+        const Tensor values = adapter.file.tensor(name);
+        copy_values(t.transposed ? transpose(values) : values, *t.tensor);
+    }
+    return places[0].adapter()->merged()->state_dict().at("weight");
 }
 
+// What the base has and the configuration selects must be in the file: attach_adapter() says so of
+// the model's modules, and here their weights are what tells of them.
+void check_all_merged(const TensorFile& base, const LoadedAdapter& adapter,
+                      ModuleSelector& selector) {
+    for (const auto& [name, stored] : base.tensors) {
+        if (!name.ends_with(".weight") || stored.shape.size() != 2) continue;
+        const std::string module = name.substr(0, name.size() - 7);
+        if (module.size() > Pattern::kMaxName || !selector.selects(module, false)) continue;
+        check(adapter.has(module, end_A(false)) || adapter.has(module, end_A(true)),
+              adapter.file.path, ": missing tensor ", tensor_name(module, end_A(false)), "; ",
+              kConfigFile, " selects ", module, " of ", base.path);
+    }
+}
+
+// The merged values in the base's dtype. What has not changed keeps every bit.
+StoredTensor store_merged(const StoredTensor& before, const Tensor& old, const Tensor& merged) {
+    StoredTensor stored = store(merged, before.dtype);
+    const size_t width = stored.bytes.size() / size_t(std::max<int64_t>(1, merged.size()));
+    for (int64_t i = 0; i < merged.size(); i++)
+        if (merged.data()[i] == old.data()[i])
+            std::copy_n(before.bytes.begin() + i * int64_t(width), width,
+                        stored.bytes.begin() + i * int64_t(width));
+    return stored;
+}
+
+// How far the values that were stored are from the merged ones, if their dtype is a short one. Of a
+// dtype that is longer than what is computed with, the digits that there are no more.
+double digits_lost(const StoredTensor& stored, const Tensor& merged) {
+    double lost = 0;
+    if (stored.dtype == "F64" && sizeof(real) == 4) {
+        for (real v : merged.to_vector()) lost = std::max(lost, std::fabs(double(v)) * 0x1p-24);
+    } else if (stored.dtype == "F16" || stored.dtype == "BF16") {
+        TensorFile file;
+        file.tensors["x"] = stored;
+        lost = largest_difference(file.tensor("x"), merged);
+    }
+    return lost;
+}
+
+}  // namespace
+
 TensorFile merge_into(const TensorFile& base, const LoadedAdapter& adapter) {
-    std::vector<std::string> names;
+    std::vector<std::string> names, notes = adapter.notes;
     for (const auto& [name, stored] : base.tensors) names.push_back(name);
     TensorFile result = base;
     result.metadata["format"] = "pt";
+    // Replaces a tensor of the base by value(what it was).
     const auto replace = [&](const std::string& name, const Shape& shape, const auto& value) {
         if (!base.tensors.count(name))
             fail(base.path, ": there is no tensor ", name, ", which ", adapter.folder, " adapts",
                  nearest(name, names));
-        check(base.stored(name).shape == shape, base.path, ": tensor ", name, " has shape ",
-              base.stored(name).shape, "; ", adapter.folder, " is for one of ", shape);
+        const StoredTensor& before = base.stored(name);
+        check(before.shape == shape, base.path, ": tensor ", name, " has shape ", before.shape,
+              "; ", adapter.folder, " is for one of ", shape);
         try {
-            const Tensor x = value(base.tensor(name));
-            for (real v : x.to_vector()) check(std::isfinite(v), "merge: it is not finite");
-            result.tensors[name] = store(x, base.stored(name).dtype == "F64" ? "F64" : "F32");
+            const Tensor old = base.tensor(name), merged = value(old);
+            for (real v : merged.to_vector()) check(std::isfinite(v), "merge: it is not finite");
+            result.tensors[name] = store_merged(before, old, merged);
+            const double lost = digits_lost(result.tensors[name], merged);
+            if (lost > 0)
+                notes.push_back(base.path + ": " + name + " is " + before.dtype +
+                                ", in which merged values are off by up to " + to_text(lost));
         } catch (const Error& e) {
             fail(adapter.folder, ": ", name, ": ", e.what());
         }
     };
+    ModuleSelector selector(adapter.config);
+    check_all_merged(base, adapter, selector);
     for (const LoadedAdapter::Layer& layer : adapter.layers) {
-        const int64_t in = adapter.A(layer).size(1), out = adapter.B(layer).size(0);
-        replace(layer.module + ".weight", layer.is_embedding ? Shape{in, out} : Shape{out, in},
-                [&](const Tensor& weight) { return merged_weight(adapter, layer, weight); });
-    }
-    for (const auto& [name, stored] : adapter.file.tensors)
-        for (const char* end : {"base_layer.bias", "bias"})
-            if (const std::string module = module_of(name, end); !module.empty()) {
-                const Tensor bias = adapter.file.tensor(name);
-                replace(module + ".bias", bias.shape(), [&](const Tensor&) { return bias; });
-                break;
+        const Shape shape = layer.is_embedding ? Shape{layer.in, layer.out}
+                                               : Shape{layer.out, layer.in};
+        replace(layer.module + ".weight", shape, [&](const Tensor& weight) {
+            Tensor of_base = weight;
+            if (adapter.has(layer.module, kBaseWeight)) {
+                of_base = adapter.tensor(layer.module, kBaseWeight);
+                const double difference = largest_difference(of_base, weight);
+                const std::string name = layer.module + "." + kBaseWeight;
+                if (difference > 0) notes.push_back(differs_from_base(adapter, name, difference));
             }
+            return merged_weight(adapter, layer, selector.options_for(layer.module), of_base);
+        });
+    }
+    for (const auto& [name, stored] : adapter.file.tensors) {
+        const bool whole = selector.is_saved_whole(parent_of(name));
+        std::string module = module_of(name, kBaseBias);
+        if (module.empty()) module = module_of(name, "bias");
+        const std::string in_base = whole            ? name.substr(kPrefix.size())
+                                    : module.empty() ? ""
+                                                     : module + ".bias";
+        if (in_base.empty()) continue;
+        const Tensor values = adapter.file.tensor(name);
+        replace(in_base, values.shape(), [&](const Tensor&) { return values; });
+    }
+    print_notes(notes);
     return result;
 }
 

@@ -1,8 +1,8 @@
 // PEFT's adapter_config.json. See peft_config.h.
 #include "nn/peft_config.h"
 
-#include <algorithm>  // any_of, find
-#include <cmath>      // fabs, floor
+#include <algorithm>  // find
+#include <cmath>      // fabs, floor, sqrt
 #include <set>        // the keys that are known
 
 namespace slim {
@@ -14,67 +14,126 @@ namespace {
 const char* const kBiasWords[] = {"none", "all", "lora_only"};  // in BiasTraining's order
 
 // The lora_alpha with which PEFT, which divides by the rank or its root, comes to our s.
-Json peft_alpha(const AdapterOptions& options) {
-    const double alpha =
-        options.scaling == Scaling::kAlpha ? options.alpha * double(options.rank) : options.alpha;
+Json peft_alpha(const AdapterOptions& options, bool use_rslora) {
+    double alpha = options.alpha;
+    if (options.scaling == Scaling::kAlpha) alpha *= double(options.rank);
+    if (options.scaling == Scaling::kAlphaOverSqrtRank && !use_rslora)
+        alpha *= std::sqrt(double(options.rank));
     return alpha == std::floor(alpha) && std::fabs(alpha) < 1e15 ? Json(int64_t(alpha)) : alpha;
 }
 
-// PEFT takes the key of a pattern for the last parts of names, too. Where that would catch a second
-// module, ^ confines it to the whole name.
-std::string pattern_key(const std::string& name, const std::vector<AdaptedPlace>& places) {
-    return std::any_of(places.begin(), places.end(),
-                       [&](const AdaptedPlace& p) { return p.name.ends_with("." + name); })
-               ? "^" + name
-               : name;
+// The key of a pattern for one module. PEFT takes a key for the last parts of names, too, and a dot
+// in it for any character. Where that would catch another module, only the whole name will do.
+std::string pattern_key(const std::string& name, const std::vector<std::string>& names) {
+    const std::string exact = "^" + escape_pattern(name);
+    try {
+        const Pattern simple("(.*\\.)?(" + name + ")");
+        for (const std::string& other : names)
+            if (simple.matches(other) != (other == name)) return exact;
+    } catch (const Error&) {
+        return exact;
+    }
+    return name;
 }
 
-// All names in a list. But PEFT takes these, too, for the last parts of names, which is too much if
-// not everything that was in reach was chosen: then one regular expression, for just these.
-Json targets_of(const AdapterConfig& config, const std::vector<std::string>& names) {
-    const bool all_in_reach = config.target_pattern.empty() && config.exclude_modules.empty() &&
-                              config.exclude_pattern.empty();
-    if (all_in_reach) return Json::List(names.begin(), names.end());
-    std::string pattern;
-    for (const std::string& name : names) {
-        if (!pattern.empty()) pattern += "|";
-        for (char c : name) pattern += c == '.' ? "\\." : std::string(1, c);
+// The names of a model's modules, without what is inside adapters.
+std::vector<std::string> module_names(Module& model) {
+    std::vector<std::string> names;
+    std::string inside = "\n";  // no name begins like this
+    for (const NamedModule& m : model.named_modules()) {
+        if (m.name.starts_with(inside)) continue;
+        if (dynamic_cast<Adapter*>(m.module)) inside = m.name + ".";
+        names.push_back(m.name);
+        names.insert(names.end(), m.aliases.begin(), m.aliases.end());
     }
+    return names;
+}
+
+// All names in a list. But PEFT takes these, too, for the last parts of names: where that would be
+// another module as well, a pattern for just these.
+Json targets_of(const std::vector<std::string>& names, Module& model) {
+    const std::set<std::string> wanted(names.begin(), names.end());
+    bool ambiguous = false;
+    for (const std::string& name : module_names(model))
+        for (size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1))
+            ambiguous = ambiguous || (!wanted.count(name) && wanted.count(name.substr(dot + 1)));
+    if (!ambiguous) return Json::List(names.begin(), names.end());
+    std::string pattern;
+    for (const std::string& name : names)
+        pattern += (pattern.empty() ? "" : "|") + escape_pattern(name);
     return pattern;
+}
+
+// The configuration's value, or that of the first layer where no layer has it. Layers of another
+// value are written as exceptions.
+Json common_value(const Json& of_config, const std::vector<Json>& values) {
+    const bool has = std::find(values.begin(), values.end(), of_config) != values.end();
+    return has ? of_config : values[0];
 }
 
 }  // namespace
 
-Json config_to_json(const AdapterConfig& config, const std::vector<AdaptedPlace>& places,
-                    const std::string& base_name) {
-    std::vector<std::string> names;
-    Json::Object ranks, alphas;
-    for (const AdaptedPlace& place : places) {
-        const auto* adapter = dynamic_cast<const AdapterModule*>(place.adapted.get());
-        if (!adapter) continue;  // a bias that is trained with the others
+Json config_to_json(const AdapterSet& adapters, const std::string& base_name) {
+    const AdapterConfig& config = adapters.config(adapters.active());
+    std::vector<std::string> names, saved;
+    std::vector<Adapter*> layers;
+    for (const AdaptedPlace& place : adapters.places(adapters.active())) {
+        if (place.trained == AdaptedPlace::Trained::kWhole) saved.push_back(place.name);
+        if (!place.adapter()) continue;
         names.push_back(place.name);
-        const AdapterOptions& options = adapter->adapter_options();
-        const std::string key = pattern_key(place.name, places);
-        if (options.rank != config.options.rank) ranks[key] = options.rank;
-        if (peft_alpha(options) != peft_alpha(config.options)) alphas[key] = peft_alpha(options);
+        layers.push_back(place.adapter());
     }
+    check(!layers.empty(), "there is no adapter in the model");
+    const AdapterOptions& first = layers[0]->adapter_options();
+    bool use_rslora = true;
+    for (size_t i = 0; i < layers.size(); i++) {
+        const AdapterOptions& options = layers[i]->adapter_options();
+        check(layers[i]->is_dora() == layers[0]->is_dora() && options.dropout == first.dropout,
+              names[0], " and ", names[i], " differ in their method or dropout, of which PEFT has ",
+              "one for all layers");
+        use_rslora = use_rslora && options.scaling == Scaling::kAlphaOverSqrtRank;
+    }
+    std::vector<Json> ranks, alphas;
+    for (const Adapter* layer : layers) {
+        ranks.emplace_back(layer->adapter_options().rank);
+        alphas.push_back(peft_alpha(layer->adapter_options(), use_rslora));
+    }
+    const Json rank = common_value(config.options.rank, ranks);
+    const Json alpha = common_value(peft_alpha(config.options, use_rslora), alphas);
+    Json::Object rank_pattern, alpha_pattern;
+    for (size_t i = 0; i < names.size(); i++) {
+        if (ranks[i] != rank) rank_pattern[pattern_key(names[i], names)] = ranks[i];
+        if (alphas[i] != alpha) alpha_pattern[pattern_key(names[i], names)] = alphas[i];
+    }
+    const auto text_or_null = [](const std::string& s) { return s.empty() ? Json() : Json(s); };
     return Json::Object{
-        {"alpha_pattern", alphas},
-        {"base_model_name_or_path", base_name.empty() ? Json() : base_name},
+        {"alpha_pattern", alpha_pattern},
+        {"base_model_name_or_path", text_or_null(base_name)},
         {"bias", kBiasWords[int(config.bias)]},
         {"fan_in_fan_out", false},
         {"inference_mode", true},
-        {"init_lora_weights", config.options.init == InitA::kGaussian ? Json("gaussian") : true},
-        {"lora_alpha", peft_alpha(config.options)},
-        {"lora_dropout", config.options.dropout},
+        {"init_lora_weights", first.init == InitA::kGaussian ? Json("gaussian") : true},
+        {"lora_alpha", alpha},
+        {"lora_dropout", first.dropout},
+        {"modules_to_save",
+         saved.empty() ? Json() : Json(Json::List(saved.begin(), saved.end()))},
         {"peft_type", "LORA"},
-        {"r", config.options.rank},
-        {"rank_pattern", ranks},
-        {"target_modules", targets_of(config, names)},
-        {"task_type", Json()},
-        {"use_dora", config.method != Method::kLoRA},
-        {"use_rslora", config.options.scaling == Scaling::kAlphaOverSqrtRank},
+        {"r", rank},
+        {"rank_pattern", rank_pattern},
+        {"target_modules", targets_of(names, adapters.model())},
+        {"task_type", text_or_null(config.task_type)},
+        {"use_dora", layers[0]->is_dora()},
+        {"use_rslora", use_rslora},
     };
+}
+
+Json meaning_of(const Json& config) {
+    Json::Object meaning;
+    for (const char* key :
+         {"alpha_pattern", "bias", "exclude_modules", "lora_alpha", "modules_to_save", "r",
+          "rank_pattern", "target_modules", "use_dora", "use_rslora"})
+        if (const Json* value = config.find(key)) meaning[key] = *value;
+    return meaning;
 }
 
 // ---- reading ------------------------------------------------------------------------------------
@@ -89,15 +148,16 @@ constexpr struct {
     {"arrow_config", "a routing among adapters"},
     {"ensure_weight_tying", "adapters tied together"},
     {"fan_in_fan_out", "weights stored as (in, out)"},
+    {"kasa_config", "KaSA's singular values between A and B"},
     {"layer_replication", "repeated layers"},
-    {"layers_to_transform", "a choice of layers by their number"},
     {"lora_bias", "a bias inside the adapter"},
     {"megatron_config", "Megatron's parallel layers"},
-    {"modules_to_save", "whole modules beside the adapters"},
+    {"monteclora_config", "MonteCLoRA's samples of A"},
     {"target_parameters", "adapters on bare parameters"},
     {"trainable_token_indices", "trained rows of an embedding"},
     {"use_bdlora", "block-diagonal adapters"},
     {"use_qalora", "QALoRA's pooled inputs"},
+    {"velora_config", "VeLoRA's compressed activations"},
 };
 
 bool is_off(const Json& value) {
@@ -110,14 +170,11 @@ struct ConfigReader {
     const Json& json;
     std::string path;
     // At first, the keys that change nothing about what a trained adapter computes.
-    std::set<std::string> known = {"auto_mapping",   "base_model_name_or_path",
-                                   "corda_config",   "eva_config",
-                                   "inference_mode", "layers_pattern",
-                                   "loftq_config",   "lora_ga_config",
-                                   "megatron_core",  "peft_type",
-                                   "peft_version",   "qalora_group_size",
-                                   "revision",       "runtime_config",
-                                   "task_type"};
+    std::set<std::string> known = {
+        "auto_mapping",   "base_model_name_or_path", "corda_config",  "eva_config",
+        "inference_mode", "loftq_config",            "lora_ga_config", "megatron_core",
+        "peft_type",      "peft_version",            "qalora_group_size", "revision",
+        "runtime_config"};
 
     std::string name(const std::string& key) const { return path + ": " + key; }
     const Json* find(const std::string& key) {
@@ -148,6 +205,26 @@ struct ConfigReader {
             for (const Json& item : value->as_list(name(key)))
                 list.push_back(item.as_string(name(key)));
         }
+        for (const std::string& entry : list)
+            check(entry.size() <= Pattern::kMaxName, name(key), ": a name of ", entry.size(),
+                  " characters; at most ", Pattern::kMaxName, " are allowed");
+    }
+
+    // layers_to_transform is a number or a list of them, layers_pattern a text or a list.
+    void layers(AdapterConfig& config) {
+        if (const Json* value = find_or_null("layers_to_transform")) {
+            if (std::holds_alternative<Json::List>(value->value))
+                for (const Json& item : value->as_list(name("layers_to_transform")))
+                    config.layers_to_transform.push_back(item.as_int(name("layers_to_transform")));
+            else config.layers_to_transform = {value->as_int(name("layers_to_transform"))};
+        }
+        std::string pattern;
+        modules("layers_pattern", config.layers_pattern, pattern);
+        if (!pattern.empty()) config.layers_pattern = {pattern};
+        check(config.layers_pattern.empty() || !config.layers_to_transform.empty(),
+              name("layers_pattern"), ": means nothing without layers_to_transform");
+        check(config.layers_to_transform.empty() || config.target_pattern.empty(),
+              name("layers_to_transform"), ": means nothing where target_modules is a pattern");
     }
 };
 
@@ -165,7 +242,8 @@ InitA read_init(ConfigReader& reader) {
     const Json* value = reader.find("init_lora_weights");
     const auto* word = value ? std::get_if<std::string>(&value->value) : nullptr;
     if (value && !word) value->as_bool(reader.name("init_lora_weights"));
-    check(!word || *word == "gaussian" || *word == "eva" || *word == "orthogonal",
+    const std::set<std::string> harmless{"gaussian", "eva", "orthogonal", "mica"};
+    check(!word || harmless.count(*word),
           reader.name("init_lora_weights"), ": \"", word ? *word : "",
           "\" may have changed the base's weights, and the adapter would not fit the original. ",
           "hint: PEFT's save_pretrained(path_initial_model_for_weight_conversion=...) converts it");
@@ -206,12 +284,6 @@ AdapterConfig config_from_json(const Json& json, const std::string& path,
     if (const Json* pattern = reader.find_or_null("alpha_pattern"))
         for (const auto& [key, value] : pattern->as_object(reader.name("alpha_pattern")))
             config.alpha_pattern[key] = value.as_double(reader.name("alpha_pattern: " + key));
-    try {
-        options_for(config, "");  // are the keys regular expressions?
-    } catch (const Error& e) {
-        fail(path, ": rank_pattern or alpha_pattern: ", e.what());
-    }
-
     reader.modules("target_modules", config.target_modules, config.target_pattern);
     reader.modules("exclude_modules", config.exclude_modules, config.exclude_pattern);
     if (config.target_pattern == "all-linear") {
@@ -220,6 +292,18 @@ AdapterConfig config_from_json(const Json& json, const std::string& path,
     }
     check(!config.target_modules.empty() || !config.target_pattern.empty(), path,
           ": target_modules: there are none, and slimgrad does not guess. hint: list the modules");
+
+    std::string unused;
+    reader.modules("modules_to_save", config.modules_to_save, unused);
+    check(unused.empty(), reader.name("modules_to_save"), ": is a text; it must be a list");
+    reader.layers(config);
+    if (const Json* value = reader.find_or_null("task_type"))
+        config.task_type = value->as_string(reader.name("task_type"));
+    try {
+        ModuleSelector compiled(config);  // are the patterns regular expressions?
+    } catch (const Error& e) {
+        fail(path, ": ", e.what());
+    }
 
     for (const auto& [key, value] : json.as_object(path))
         if (!reader.known.count(key) && !is_off(value))

@@ -17,7 +17,7 @@ std::vector<ParameterGroup<AdamOptions>> lora_plus_groups(Module& model, const A
 
     std::set<const TensorImpl*> taken;
     for (const NamedModule& m : model.named_modules()) {
-        auto* adapter = dynamic_cast<AdapterModule*>(m.module);
+        auto* adapter = dynamic_cast<Adapter*>(m.module);
         if (!adapter) continue;
         for (const AdapterTensor& t : adapter->adapter_tensors()) {
             const bool is_B = t.peft_name.starts_with("lora_B") ||

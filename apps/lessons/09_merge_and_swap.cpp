@@ -4,7 +4,7 @@
 //   many tasks: add, switch, disable, merge for speed, and take it back, all exact. And why merging
 //   must not overwrite the weight.
 //
-// Run: make lesson-09    (make gdb-09 stops in slim::Adapters::merge)
+// Run: make lesson-09    (make gdb-09 stops in slim::AdapterSet::merge)
 //
 // Expected output:
 //
@@ -14,7 +14,7 @@
 //   switched, the first adapter is back: yes
 //   disabled, the base is back:          yes
 //
-//   layers.4 is a LinearWithDoRA, merged it is a Linear
+//   merged: no, then: yes
 //   merged, the outputs differ by less than 0.0001: yes
 //   unmerged, they are the same bits:    yes
 //   and so is the base:                  yes
@@ -60,7 +60,7 @@ int main() {
     // Add: attach() freezes the model and puts adapters in the places of the layers that it
     // selects. The first task adapts every Linear with LoRA, the second only the last one with
     // DoRA.
-    Adapters adapters(model);
+    AdapterSet adapters(model);
     adapters.add("everywhere", {.options = {.rank = 2, .alpha = 4}}, rng);
     std::printf("a fresh adapter changes nothing:     %s\n", yes(same_bits(model(x), before)));
     pretend_to_train(model, rng);
@@ -79,12 +79,12 @@ int main() {
     adapters.disable();
     std::printf("disabled, the base is back:          %s\n", yes(same_bits(model(x), before)));
 
-    // Merge: W' = W + s B A (or DoRA's) as an ordinary layer, for inference at the base's price.
+    // Merge: with W' = W + s B A (or DoRA's) as its weight, a layer has the base's price.
     // The products are summed in another order, so the outputs agree up to rounding only.
     adapters.activate("last");
-    std::printf("\nlayers.4 is a %s", model.layers[4]->name().c_str());
+    std::printf("\nmerged: %s", yes(adapters.is_merged()));
     adapters.merge();
-    std::printf(", merged it is a %s\n", model.layers[4]->name().c_str());
+    std::printf(", then: %s\n", yes(adapters.is_merged()));
     std::printf("merged, the outputs differ by less than 0.0001: %s\n",
                 yes(largest_difference(model(x), with_last) < 1e-4));
     adapters.unmerge();

@@ -172,12 +172,12 @@ TEST_CASE("build/predict: an adapter is attached to the base that --base or its 
 
     Rng rng(5);
     const AdapterConfig config{.method = Method::kDoRA, .options = {.rank = 4, .alpha = 16}};
-    const std::vector<AdaptedPlace> places = attach(*model, config, rng);
+    const AdapterSet adapters = attach(*model, config, rng);
     perturb_trained(*model, rng);
     const Answer with = answer_of(*model, kSeven);
     REQUIRE(with.first != without.first);
-    save_adapter(folder / "named", config, places, base);
-    save_adapter(folder / "nameless", config, places);
+    save_adapter(folder / "named", adapters, base);
+    save_adapter(folder / "nameless", adapters);
 
     check_answer(predict(kSeven + " --base " + base).out, without);
     const Finished named = predict(kSeven + " --adapter " + folder / "named");

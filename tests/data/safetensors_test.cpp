@@ -160,7 +160,7 @@ TEST_CASE("safetensors: both builds read both widths") {
     CHECK(store(x, "F64").bytes.size() == 32);
     for (int64_t i = 0; i < 4; i++)
         CHECK(float(back(store(x, "F32")).at({i})) == float(x.at({i})));
-    CHECK_ERROR(store(x, "F16"), "store", "F16", "F32 and F64");
+    CHECK_ERROR(store(x, "I8"), "store", "I8", "F64, F32, F16 and BF16");
 }
 
 TEST_CASE("safetensors: half and bfloat16 numbers") {
@@ -343,6 +343,33 @@ TEST_CASE("safetensors: what cannot be written") {
     CHECK_ERROR(write_safetensors(folder / "f", file), "UTF-8");
     CHECK(read_safetensors(folder / "f").tensor("x").size() == 3);
     CHECK(folder.names() == std::vector<std::string>{"f"});
+}
+
+TEST_CASE("fault: 16-bit numbers are written as they were read, and rounded to the nearest") {
+    const auto read = [](const std::string& dtype, uint16_t bits) {
+        TensorFile file;
+        file.tensors["x"] = {dtype, {1}, {uint8_t(bits & 255), uint8_t(bits >> 8)}};
+        return file.tensor("x");
+    };
+    const auto bits_of = [](const StoredTensor& t) { return t.bytes[0] | t.bytes[1] << 8; };
+    int64_t wrong = 0;
+    for (const std::string dtype : {"F16", "BF16"})
+        for (int bits = 0; bits < 65536; bits++) {
+            const bool flushed = dtype == "BF16" && (bits & 0x7f80) == 0;  // denormal floats
+            if (flushed) continue;
+            const Tensor x = read(dtype, uint16_t(bits));
+            if (std::isnan(x.data()[0]))
+                wrong += !std::isnan(read(dtype, uint16_t(bits_of(store(x, dtype)))).data()[0]);
+            else
+                wrong += bits_of(store(x, dtype)) != bits;
+            // Half way to the next larger number of the same sign: the even one.
+            if ((bits & 0x7fff) >= (dtype == "F16" ? 0x7bff : 0x7f7f)) continue;
+            const Tensor middle = scale(x + read(dtype, uint16_t(bits + 1)), 0.5);
+            const int even = bits % 2 == 0 ? bits : bits + 1;
+            wrong += bits_of(store(middle, dtype)) != even;
+        }
+    CHECK(wrong == 0);
+    CHECK_ERROR(store(full({2}, 65505), "F16"), "element 0 is 65505", "F16", "65504");
 }
 
 }  // namespace slim

@@ -16,9 +16,9 @@ AdapterConfig adapter(Method method, int64_t rank = 2) {
     return {.method = method, .options = {.rank = rank, .alpha = 6}};
 }
 
-std::vector<std::string> names_of(const std::vector<AdaptedPlace>& places) {
+std::vector<std::string> names_of(const AdapterSet& adapters) {
     std::vector<std::string> names;
-    for (const AdaptedPlace& place : places) names.push_back(place.name);
+    for (const AdaptedPlace& place : adapters.places()) names.push_back(place.name);
     return names;
 }
 
@@ -103,7 +103,7 @@ TEST_CASE("attach: targets by full name, by the last parts of it, and by a regul
     // Half a word is not a part of a name, and a pattern is for the whole name.
     CHECK_ERROR(select_modules(model, {.target_modules = {"ayers.0"}}), "\"ayers.0\"",
                 "matches no module", "layers.0, layers.2, layers.4");
-    CHECK_ERROR(select_modules(model, {.target_pattern = "layers"}), "nothing is selected");
+    CHECK_ERROR(select_modules(model, {.target_pattern = "layers"}), "\"layers\" matches no module");
     CHECK_ERROR(select_modules(model, {.target_pattern = "("}), "not a regular expression");
 }
 
@@ -126,7 +126,7 @@ TEST_CASE("attach: a layer that stands in two places is adapted once, in both") 
     Rng rng(6);
     auto shared = std::make_shared<Linear>(3, 3, rng);
     Sequential model({shared, std::make_shared<ReLU>(), shared});
-    CHECK(attach(model, adapter(Method::kLoRA), rng).size() == 1);
+    CHECK(attach(model, adapter(Method::kLoRA), rng).places().size() == 1);
     CHECK(model.layers[0] == model.layers[2]);
     CHECK(model.layers[0]->name() == "LinearWithLoRA");
 }

@@ -10,7 +10,7 @@ namespace {
 void check_refused(const AdapterFolder& folder, const Names& words) {
     Rng rng(3);
     Net net(rng);
-    Adapters adapters(net);
+    AdapterSet adapters(net);
     adapters.add("other", {.options = {.rank = 1}, .target_modules = {"fc1"}}, rng);
     perturb_trained(net, rng);
     const std::string with_other = snapshot(net);
@@ -69,11 +69,11 @@ TEST_CASE("load_adapter: what is absent has PEFT's default, and what is there is
     CHECK(options_for(config, "encoder.fc1").alpha == 7);
     Rng rng(14);
     Net net(rng);
-    CHECK(attach_adapter(net, folder.load(), rng).size() == 2);
+    CHECK(attach_adapter(net, folder.load(), rng).places().size() == 2);
 
     folder.config["exclude_modules"] = "encoder\\.fc2";
     Net other(rng);
-    CHECK(attach_adapter(other, folder.load(), rng).size() == 2);
+    CHECK(attach_adapter(other, folder.load(), rng).places().size() == 2);
     folder.config["target_modules"] = "all-linear";
     CHECK(folder.load().config.target_modules == Names{"all-linear"});
     CHECK(folder.load().config.target_pattern.empty());
@@ -112,14 +112,15 @@ TEST_CASE("load_adapter: what slimgrad does not have is refused, not computed wr
         {"ensure_weight_tying", true},
         {"fan_in_fan_out", true},
         {"layer_replication", Json::List{Json::List{0, 4}}},
-        {"layers_to_transform", 0},  // which is a layer's number, not "off"
+        {"kasa_config", Json::Object{{"beta", 1}}},
         {"lora_bias", true},
         {"megatron_config", Json::Object{{"a", 1}}},
-        {"modules_to_save", Json::List{"head"}},
+        {"monteclora_config", Json::Object{{"num_samples", 8}}},
         {"target_parameters", Json::List{"weight"}},
         {"trainable_token_indices", Json::List{1}},
         {"use_bdlora", true},
-        {"use_qalora", true}};
+        {"use_qalora", true},
+        {"velora_config", Json::Object{{"num_groups", 2}}}};
     for (const auto& [key, value] : lacking) {
         AdapterFolder folder;
         folder.config[key] = value;
@@ -131,7 +132,8 @@ TEST_CASE("load_adapter: what slimgrad does not have is refused, not computed wr
         folder.config["init_lora_weights"] = init;
         check_refused(folder, {"init_lora_weights", init, "base's weights", "hint"});
     }
-    for (const Json& init : {Json(true), Json(false), Json("eva"), Json("orthogonal")}) {
+    for (const Json& init : {Json(true), Json(false), Json("eva"), Json("orthogonal"),
+                             Json("mica")}) {
         AdapterFolder folder;
         folder.config["init_lora_weights"] = init;
         CHECK(folder.load().notes.empty());
@@ -172,7 +174,7 @@ TEST_CASE("load_adapter: a value of the wrong type or out of bounds is named") {
         {"target_modules", 5, {"list"}},
         {"target_modules", Json::List{"head", 5}, {"text"}},
         {"target_modules", "(head", {"(head", "not a regular expression"}},
-        {"target_modules", Json::List{"head", "fc7"}, {"\"fc7\"", "embed, encoder.fc1"}},
+        {"target_modules", Json::List{"encoder.fc1", "head", "fc7"}, {"\"fc7\"", "hint"}},
         {"exclude_modules", true, {"list"}},
         {"exclude_modules", "[", {"not a regular expression"}},
         {"rank_pattern", 3, {"object"}},
@@ -216,10 +218,15 @@ TEST_CASE(
         refused(f, {"missing tensor " + B});
     }
     {
-        AdapterFolder f;  // a whole module is not there: only the model can tell
+        AdapterFolder f;  // a whole module is not there
         f.file.tensors.erase(B);
         f.file.tensors.erase(kPrefix + "head.lora_A.weight");
-        refused(f, {"missing tensor " + kPrefix + "head.lora_A.weight", "(2, 4)",
+        refused(f, {"target_modules: \"head\" matches no module", "hint"});
+    }
+    {
+        AdapterFolder f;  // the same where another module has the entry: only the model can tell
+        f.config["target_modules"] = Json::List{"fc1", "head"};
+        refused(f, {"missing tensor " + kPrefix + "fc1.lora_A.weight", "(2, 3)",
                     "the most similar is"});
     }
     {
@@ -231,7 +238,7 @@ TEST_CASE(
                     "does not call for it", "the most similar is " + A});
     }
     for (const std::string name :
-         {"encoder.fc1.lora_A.default.weight", "encoder.fc1.lora_C.weight", "encoder.fc1.lora_A",
+         {"encoder.fc1.lora_C.weight", "encoder.fc1.lora_A",
           "encoder.fc1.weight", "encoder.fc1.bias", "encoder.fc1.base_layer.bias"}) {
         AdapterFolder f;
         f.put(name, ones({2}));

@@ -15,9 +15,9 @@ TEST_CASE("save_adapter: the two files that PEFT reads, to the byte") {
                                .alpha_pattern = {{"fc2", 1.5}}};
     AdapterConfig plain = config;
     plain.target_modules = {"fc2", "embed", "head"};
-    const std::vector<AdaptedPlace> places = attach(net, plain, rng);
+    const AdapterSet adapters = attach(net, plain, rng);
     perturb_trained(net, rng);
-    save_adapter(folder / "a/b", plain, places, "my/base");
+    save_adapter(folder / "a/b", adapters, "my/base");
 
     CHECK(text_of(folder / "a/b/adapter_config.json") == R"({
   "alpha_pattern": {
@@ -30,6 +30,7 @@ TEST_CASE("save_adapter: the two files that PEFT reads, to the byte") {
   "init_lora_weights": true,
   "lora_alpha": 6,
   "lora_dropout": 0.25,
+  "modules_to_save": null,
   "peft_type": "LORA",
   "r": 2,
   "rank_pattern": {
@@ -46,7 +47,11 @@ TEST_CASE("save_adapter: the two files that PEFT reads, to the byte") {
 }
 )");
     const TensorFile file = read_safetensors(folder / "a/b/adapter_model.safetensors");
-    CHECK(file.metadata == std::map<std::string, std::string>{{"format", "pt"}});
+    CHECK(file.metadata.at("format") == "pt");
+    CHECK(file.metadata.at("slimgrad_config") ==
+          R"({"alpha_pattern":{"encoder.fc2":1.5},"bias":"none","lora_alpha":6,)"
+          R"("modules_to_save":null,"r":2,"rank_pattern":{"head":1},)"
+          R"("target_modules":["embed","encoder.fc2","head"],"use_dora":true,"use_rslora":false})");
     const std::map<std::string, Shape> wanted{{kPrefix + "embed.lora_embedding_A", {2, 11}},
                                               {kPrefix + "embed.lora_embedding_B", {5, 2}},
                                               {kPrefix + "embed.lora_magnitude_vector", {5}},
@@ -80,8 +85,8 @@ TEST_CASE("save_adapter: every scaling is written so that PEFT comes to the same
                            Json::Object{{"fc1", 2.5}}},
                           {Scaling::kAlphaOverSqrtRank, 4, 6, true, Json::Object{{"head", 1}},
                            Json::Object{{"fc1", 2.5}}},
-                          {Scaling::kAlpha, 4, 24, false, Json::Object{{"head", 1}},
-                           Json::Object{{"fc1", 10}, {"head", 6}}}};  // 2.5 * 4, 6 * 1
+                          {Scaling::kAlpha, 4, 10, false, Json::Object{{"head", 1}},
+                           Json::Object{{"head", 6}}}};  // 2.5 * 4, 6 * 1
     for (const Case& c : cases) {
         ScratchFolder folder;
         Rng rng(6);
@@ -90,9 +95,9 @@ TEST_CASE("save_adapter: every scaling is written so that PEFT comes to the same
                                    .exclude_modules = {"encoder.fc1", "encoder.fc2"},
                                    .rank_pattern = {{"head", 1}},
                                    .alpha_pattern = {{"fc1", 2.5}}};
-        const std::vector<AdaptedPlace> places = attach(net, config, rng);
+        const AdapterSet adapters = attach(net, config, rng);
         perturb_trained(net, rng);
-        save_adapter(folder.path, config, places);
+        save_adapter(folder.path, adapters);
         const LoadedAdapter loaded = load_adapter(folder.path);
         CHECK(loaded.json.at("r", "") == c.r);
         CHECK(loaded.json.at("lora_alpha", "") == c.alpha);
@@ -111,7 +116,7 @@ TEST_CASE("save_adapter: PEFT's name of the initialisation, and null for a base 
     for (const InitA init : {InitA::kKaiming, InitA::kGaussian, InitA::kTutorial}) {
         MLP model(5, 7, 3, 2, rng);
         const AdapterConfig config{.options = {.rank = 2, .init = init}};
-        save_adapter(folder.path, config, attach(model, config, rng));
+        save_adapter(folder.path, attach(model, config, rng));
         const LoadedAdapter loaded = load_adapter(folder.path);
         CHECK(loaded.json.at("init_lora_weights", "") ==
               (init == InitA::kGaussian ? Json("gaussian") : Json(true)));
@@ -126,20 +131,21 @@ TEST_CASE("save_adapter: a magnitude per input is refused, and nothing is writte
     for (const Method method : {Method::kDoRA, Method::kDoRAMerged}) {
         MLP model(5, 7, 3, 2, rng);
         const AdapterConfig config{.method = method, .options = tutorial_preset(2, 6)};
-        const std::vector<AdaptedPlace> places = attach(model, config, rng);
-        CHECK_ERROR(save_adapter(folder / "a", config, places), folder / "a", "layers.0",
+        const AdapterSet adapters = attach(model, config, rng);
+        CHECK_ERROR(save_adapter(folder / "a", adapters), folder / "a", "layers.0",
                     "magnitude per input", "PEFT", "only the merged weight", "hint");
         CHECK(folder.names().empty());
     }
     // LoRA has no magnitudes, and an Embedding has one axis only.
     MLP model(5, 7, 3, 2, rng);
     const AdapterConfig lora{.options = tutorial_preset(2, 6)};
-    save_adapter(folder / "a", lora, attach(model, lora, rng));
+    save_adapter(folder / "a", attach(model, lora, rng));
     Net net(rng);
     const AdapterConfig embed{
         .method = Method::kDoRA, .options = tutorial_preset(2, 6), .target_modules = {"embed"}};
-    save_adapter(folder / "b", embed, attach(net, embed, rng));
-    CHECK_ERROR(save_adapter(folder / "c", embed, {}), folder / "c", "no adapter");
+    save_adapter(folder / "b", attach(net, embed, rng));
+    AdapterSet none(net);
+    CHECK_ERROR(save_adapter(folder / "c", none), folder / "c", "no adapter is active");
 }
 
 TEST_CASE("save_adapter: a failed write is a sentence, and leaves the old file") {
@@ -147,8 +153,8 @@ TEST_CASE("save_adapter: a failed write is a sentence, and leaves the old file")
     Rng rng(9);
     MLP model(5, 7, 3, 2, rng);
     const AdapterConfig config{.options = {.rank = 2, .alpha = 6}};
-    const std::vector<AdaptedPlace> places = attach(model, config, rng);
-    save_adapter(folder / "a", config, places);
+    const AdapterSet adapters = attach(model, config, rng);
+    save_adapter(folder / "a", adapters);
     const std::string before = text_of(folder / "a/adapter_model.safetensors");
     perturb_trained(model, rng);
     std::filesystem::permissions(
@@ -158,11 +164,11 @@ TEST_CASE("save_adapter: a failed write is a sentence, and leaves the old file")
         if (!nobody.is_root)
             MESSAGE("not root: a part of this test did nothing");
         else
-            CHECK_ERROR(save_adapter(folder / "a", config, places), folder / "a", "no permission");
+            CHECK_ERROR(save_adapter(folder / "a", adapters), folder / "a", "no permission");
     }
     if (geteuid() == 0) CHECK(text_of(folder / "a/adapter_model.safetensors") == before);
     write_file(folder / "file", {"in the way"});
-    CHECK_ERROR(save_adapter(folder / "file", config, places), folder / "file", "folder is needed");
+    CHECK_ERROR(save_adapter(folder / "file", adapters), folder / "file", "folder is needed");
 }
 
 }  // namespace slim

@@ -1,0 +1,101 @@
+// Which modules of a model a configuration means, and with which options.
+//
+//     "fc1"            in a list: the module of this name, and every module whose name ends in .fc1
+//     "all-linear"     in a list: every Linear
+//     ".*\.fc[12]"     a pattern: every module whose whole name matches it (pattern.h)
+//
+// The rules are PEFT's, but PEFT ignores entries that match nothing; here they are remembered.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "nn/adapter.h"
+#include "nn/pattern.h"
+
+namespace slim {
+
+enum class Method { kLoRA, kDoRA, kDoRAMerged };
+enum class BiasTraining { kNone, kAll, kLoRAOnly };  // of no Linear, of every one, of adapted ones
+
+// What to adapt, and how. (PEFT: LoraConfig)
+struct AdapterConfig {
+    Method method = Method::kLoRA;
+    AdapterOptions options = {};
+
+    // The modules to adapt: a list of names or, instead of it, one pattern.
+    std::vector<std::string> target_modules = {"all-linear"};
+    std::string target_pattern = {};
+    std::vector<std::string> exclude_modules = {};
+    std::string exclude_pattern = {};
+
+    // Of what the list selects by the ends of names, only these layers: the number after the first
+    // layers_pattern in a name ("layers" in "model.layers.3.fc1"; empty: any word). Empty: all.
+    std::vector<int64_t> layers_to_transform = {};
+    std::vector<std::string> layers_pattern = {};
+
+    // Options for single modules: patterns for the name or its last parts, of which the first in
+    // alphabetical order that matches counts. "^fc1" is the whole name.
+    std::map<std::string, int64_t> rank_pattern = {};
+    std::map<std::string, double> alpha_pattern = {};
+
+    // Modules that are trained and saved whole, such as a new head. Names, as in target_modules.
+    std::vector<std::string> modules_to_save = {};
+    BiasTraining bias = BiasTraining::kNone;
+    std::string task_type = {};  // written for PEFT; without meaning here
+};
+
+// A configuration with its names sorted and its patterns compiled, each once. It comes from a file
+// that nobody has checked: the work for all names together is bounded, too.
+class ModuleSelector {
+public:
+    explicit ModuleSelector(const AdapterConfig& config);  // throws when a pattern is none
+
+    // Whether the module is adapted. Its aliases are further names that lead to it.
+    bool selects(const std::string& name, bool is_linear,
+                 const std::vector<std::string>& aliases = {});
+    bool is_saved_whole(const std::string& name);  // or is inside such a module
+    AdapterOptions options_for(const std::string& name);
+
+    // Sentences about what has matched none of the names that were asked about so far.
+    std::vector<std::string> unused_targets() const;  // of target_modules
+    std::vector<std::string> unused_patterns() const;  // of rank_pattern and alpha_pattern
+    std::vector<std::string> unused_exclusions() const;
+    std::vector<std::string> unused_saves() const;  // of modules_to_save
+
+private:
+    // A list of names, or a pattern, and which of them have matched.
+    struct Names {
+        std::string key;  // "target_modules"
+        std::map<std::string, bool> entries;
+        std::vector<Pattern> pattern;  // one or none
+        std::string pattern_text;
+        bool pattern_used = false;
+        std::vector<std::string> unused() const;
+    };
+    template <class Value>
+    struct Override {
+        std::string key;
+        Pattern pattern;
+        Value value;
+        bool used;
+    };
+
+    bool matches(const Pattern& pattern, const std::string& name);
+    bool names(Names& names, const std::string& name, bool is_linear, bool only_layers);
+    bool is_in_layers(const std::string& name);
+    template <class Value>
+    Value override_of(std::vector<Override<Value>>& overrides, const std::string& name,
+                      Value otherwise);
+
+    AdapterOptions options_;
+    Names targets_, exclusions_, saved_;
+    std::vector<int64_t> layers_;
+    std::vector<Pattern> layer_patterns_;
+    std::vector<Override<int64_t>> ranks_;
+    std::vector<Override<double>> alphas_;
+    int64_t steps_ = 0;
+};
+
+}  // namespace slim
