@@ -1,7 +1,7 @@
 // What derives from a module's description. See module.h.
 #include "nn/module.h"
 
-#include <algorithm>  // min
+#include <algorithm>  // max, min
 #include <functional>
 #include <ostream>
 #include <set>  // what was met already
@@ -49,10 +49,20 @@ size_t edit_distance(const std::string& a, const std::string& b) {
 
 }  // namespace
 
+// Names may come from files: the time is bounded, and a name of more than 200 characters is like
+// no other.
 std::string nearest_name(const std::string& wanted, const std::vector<std::string>& names) {
+    constexpr size_t kLongest = 200, kMaxWork = 100'000'000;
     std::string best;
-    for (const std::string& name : names)
-        if (best.empty() || edit_distance(wanted, name) < edit_distance(wanted, best)) best = name;
+    size_t least = 0, work = 0;
+    for (const std::string& name : names) {
+        work += wanted.size() * name.size();
+        if (std::max(wanted.size(), name.size()) > kLongest || work > kMaxWork) continue;
+        const size_t distance = edit_distance(wanted, name);
+        if (!best.empty() && distance >= least) continue;
+        best = name;
+        least = distance;
+    }
     return best;
 }
 

@@ -7,7 +7,7 @@ namespace slim {
 
 namespace {
 
-constexpr int64_t kMaxSteps = 1'000'000'000;  // a few seconds
+constexpr int64_t kMaxSteps = 200'000'000;  // about two seconds
 
 Pattern compile(const std::string& key, const std::string& text) {
     try {

@@ -364,7 +364,7 @@ TEST_CASE("fault: 16-bit numbers are written as they were read, and rounded to t
                 wrong += bits_of(store(x, dtype)) != bits;
             // Half way to the next larger number of the same sign: the even one.
             if ((bits & 0x7fff) >= (dtype == "F16" ? 0x7bff : 0x7f7f)) continue;
-            const Tensor middle = scale(x + read(dtype, uint16_t(bits + 1)), 0.5);
+            const Tensor middle = scale(x, 0.5) + scale(read(dtype, uint16_t(bits + 1)), 0.5);
             const int even = bits % 2 == 0 ? bits : bits + 1;
             wrong += bits_of(store(middle, dtype)) != even;
         }

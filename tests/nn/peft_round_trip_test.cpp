@@ -33,7 +33,8 @@ TEST_CASE("an adapter that is saved and attached to the same base gives the same
                 CHECK(loaded.notes.empty());
                 CHECK(loaded.config.bias == bias);
                 CHECK(loaded.layers.size() == 3);
-                CHECK(attach_adapter(other, loaded, rng).places().size() == adapters.places().size());
+                CHECK(attach_adapter(other, loaded, rng).places().size() ==
+                      adapters.places().size());
                 // kAlphaOverRank and kAlpha divide and multiply by a rank of 1 or 2: exact.
                 if (method == Method::kDoRAMerged)
                     check_close(other.answer(), want, 1e-4, 1e-5);

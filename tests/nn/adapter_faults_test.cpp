@@ -1,0 +1,499 @@
+// Adapters in models that change, and files as PEFT's users have them.
+#include <chrono>
+#include <cstring>
+
+#include "nn/activation.h"
+#include "nn/sequential.h"
+#include "tests/nn/adapter_folder.h"
+
+namespace slim {
+
+namespace {
+
+using Trained = AdaptedPlace::Trained;
+
+std::shared_ptr<Linear> linear(int64_t in, int64_t out, Rng& rng) {
+    return std::make_shared<Linear>(in, out, rng);
+}
+
+}  // namespace
+
+// ---- a set of adapters on a model that changes --------------------------------------------------
+
+TEST_CASE("fault: layers may be added to a model while an adapter is active") {
+    Rng rng(1);
+    Sequential model({linear(3, 3, rng), linear(3, 3, rng)});
+    const std::vector<ModulePtr> base = model.layers;
+    AdapterSet adapters = attach(model, {.options = {.rank = 2}}, rng);
+    for (int i = 0; i < 100; i++) model.layers.push_back(std::make_shared<Tanh>());  // moves all
+    model.layers.insert(model.layers.begin(), linear(3, 3, rng));
+    const ModulePtr front = model.layers[0];
+    CHECK(adapters.places()[0].name == "1");
+    CHECK(adapters.places()[1].name == "2");
+    adapters.disable();
+    CHECK((model.layers[0] == front && model.layers[1] == base[0] && model.layers[2] == base[1]));
+    adapters.activate("default");
+    CHECK((model.layers[0] == front && model.layers[1] != base[0] && model.layers[2] != base[1]));
+    CHECK(model.layers.size() == 103);
+}
+
+TEST_CASE("fault: a module that its owner has exchanged stays, and cannot be saved with the rest") {
+    Rng rng(2);
+    Net net(rng);
+    AdapterSet adapters = attach(net, {.options = {.rank = 2}}, rng);
+    const ModulePtr head = linear(4, 5, rng);
+    net.head = head;
+    ScratchFolder folder;
+    CHECK_ERROR(save_adapter(folder.path, adapters), "head", "no longer in the model");
+    adapters.merge();
+    adapters.unmerge();
+    adapters.disable();
+    CHECK(net.head == head);
+    CHECK(dynamic_cast<Linear*>(net.fc1.get()) != nullptr);
+}
+
+TEST_CASE("fault: an add() that fails leaves the active adapter as it was, merged or not") {
+    for (const bool merged : {false, true}) {
+        Rng rng(3);
+        Net net(rng);
+        AdapterSet adapters(net);
+        adapters.add("a", {.options = {.rank = 2}}, rng);
+        perturb_trained(net, rng);
+        if (merged) adapters.merge();
+        const std::string before = snapshot(net);
+        const Tensor answer = net.answer();
+        CHECK_ERROR(adapters.add("b", {.target_modules = {"nothing"}}, rng), "\"nothing\"");
+        CHECK_ERROR(adapters.add("a", {}, rng), "\"a\"", "must be new");
+        CHECK(adapters.is_merged() == merged);
+        CHECK(adapters.active() == "a");
+        CHECK(snapshot(net) == before);
+        CHECK(same_bits(net.answer(), answer));
+    }
+}
+
+TEST_CASE("fault: a set is moved, not copied") {
+    static_assert(!std::is_copy_constructible_v<AdapterSet>);
+    static_assert(!std::is_copy_assignable_v<AdapterSet>);
+    Rng rng(4);
+    Net net(rng);
+    const Tensor base = net.answer();
+    AdapterSet first = attach(net, {.options = {.rank = 2}}, rng);
+    perturb_trained(net, rng);
+    AdapterSet second = std::move(first);
+    second.disable();
+    CHECK(same_bits(net.answer(), base));
+}
+
+TEST_CASE("fault: attaching twice says that the model is already adapted") {
+    Rng rng(5);
+    Net net(rng);
+    attach(net, {.target_modules = {"head"}}, rng);
+    const std::string before = snapshot(net);
+    for (const Names& targets : {Names{"head"}, Names{"encoder.fc1"}, Names{"all-linear"}})
+        CHECK_ERROR(attach(net, {.target_modules = targets}, rng), "head is already adapted",
+                    "LinearWithLoRA", "hint");
+    CHECK(snapshot(net) == before);
+}
+
+TEST_CASE("fault: what attach returns is merged and unmerged without attaching anew") {
+    for (const Method method : {Method::kLoRA, Method::kDoRA, Method::kDoRAMerged}) {
+        Rng rng(6);
+        Net net(rng);
+        AdapterSet adapters = attach(
+            net, {.method = method, .target_modules = {"all-linear", "embed"}}, rng);
+        perturb_trained(net, rng);
+        const Tensor adapted = net.answer();
+        CHECK(!adapters.is_merged());
+        adapters.merge();
+        CHECK(adapters.is_merged());
+        for (const AdaptedPlace& place : adapters.places()) {
+            CHECK(place.adapter()->is_merged());
+            CHECK(place.adapter()->extra().ends_with("merged"));
+        }
+        check_close(net.answer(), adapted, kDouble ? 1e-12 : 1e-4, kDouble ? 1e-13 : 1e-5);
+        adapters.unmerge();
+        CHECK(!adapters.is_merged());
+        CHECK(same_bits(net.answer(), adapted));
+
+        adapters.merge();
+        const Tensor merged = net.answer();
+        adapters.merge_and_unload();  // plain modules, and no adapter
+        CHECK(same_bits(net.answer(), merged));
+        CHECK(adapters.names().empty());
+        CHECK(dynamic_cast<Linear*>(net.fc1.get()) != nullptr);
+        CHECK(dynamic_cast<Embedding*>(net.embed.get()) != nullptr);
+        attach(net, {}, rng);
+    }
+    Rng rng(7);
+    LinearWithLoRA layer(linear(3, 2, rng), {.rank = 2}, rng);  // a layer alone
+    layer.merge_weights();
+    CHECK(layer.is_merged());
+    CHECK(layer.extra() == "merged");
+    layer.unmerge_weights();
+    CHECK(!layer.is_merged());
+}
+
+// ---- names --------------------------------------------------------------------------------------
+
+TEST_CASE("fault: patterns, exclusions and modules to save that match nothing are errors") {
+    Rng rng(8);
+    Net net(rng);
+    const auto refused = [&](const AdapterConfig& config, const char* key) {
+        CHECK_ERROR(attach(net, config, rng), std::string(key), "\"fc9\"", "matches no");
+    };
+    refused({.rank_pattern = {{"fc9", 3}}}, "rank_pattern");
+    refused({.alpha_pattern = {{"fc9", 3}}}, "alpha_pattern");
+    refused({.exclude_modules = {"fc9"}}, "exclude_modules");
+    refused({.exclude_pattern = "fc9"}, "exclude_modules");
+    refused({.modules_to_save = {"fc9"}}, "modules_to_save");
+    refused({.target_modules = {"fc1", "fc9"}}, "target_modules");
+    // A pattern that another one hides has matched all the same.
+    attach(net, {.rank_pattern = {{"fc.", 3}, {"fc1", 4}}}, rng);
+}
+
+TEST_CASE("fault: layers_to_transform selects layers by their number, as in PEFT") {
+    Rng rng(9);
+    const auto selects = [](const AdapterConfig& config, const std::string& name) {
+        return ModuleSelector(config).selects(name, true);
+    };
+    const AdapterConfig any{.target_modules = {"fc1", "x.h.0.fc2"}, .layers_to_transform = {1, 12}};
+    CHECK(selects(any, "model.layers.1.fc1"));
+    CHECK(selects(any, "model.h.12.mlp.fc1"));
+    CHECK(!selects(any, "model.layers.2.fc1"));
+    CHECK(!selects(any, "layers.1.fc1"));   // PEFT wants something before the word
+    CHECK(!selects(any, "model.layers.fc1"));
+    CHECK(!selects(any, "model.layers.11.fc1"));
+    CHECK(selects(any, "x.h.0.fc2"));       // a full name is not asked for its number
+    CHECK(selects(any, "model.layers.1.experts.7.fc1"));  // the first number is the layer's
+    CHECK(!selects(any, "model.layers.7.experts.1.fc1"));
+    const AdapterConfig named{.target_modules = {"fc1"},
+                              .layers_to_transform = {1},
+                              .layers_pattern = {"h", "blocks?"}};
+    CHECK(selects(named, "model.h.1.fc1"));
+    CHECK(selects(named, "model.block.1.fc1"));
+    CHECK(!selects(named, "model.layers.1.fc1"));
+    CHECK(selects(named, "model.layers.7.h.1.fc1"));
+
+    AdapterFolder folder;
+    folder.config["target_modules"] = Json::List{"fc1", "head"};
+    folder.config["layers_to_transform"] = 0;
+    CHECK_ERROR(folder.load(), "unexpected tensor", "encoder.fc1.lora_A.weight");
+    folder.config["layers_to_transform"] = "0";
+    CHECK_ERROR(folder.load(), "layers_to_transform", "whole number");
+    folder.config["layers_to_transform"] = Json::List{0, 1};
+    folder.config["target_modules"] = "head";
+    CHECK_ERROR(folder.load(), "layers_to_transform", "pattern");
+    folder.config["layers_to_transform"] = Json();
+    folder.config["layers_pattern"] = "h";
+    CHECK_ERROR(folder.load(), "layers_pattern", "without layers_to_transform");
+}
+
+TEST_CASE("fault: the time that a file's patterns take is bounded, and so are its names") {
+    const auto start = std::chrono::steady_clock::now();
+    AdapterFolder folder;
+    folder.config["target_modules"] = "(((((((.*)*)*)*)*)*)*)*x";
+    CHECK_ERROR(folder.load(), "unexpected tensor");
+    folder.config["target_modules"] = "(a+)+b|encoder.fc1|head";
+    folder.load();
+    Json::Object patterns;
+    for (int i = 0; i < 5000; i++)
+        patterns["((((a|b)*)*|x" + std::to_string(i) + ")*)*(.*.*.*)*y"] = 3;
+    folder.config["rank_pattern"] = patterns;
+    for (int i = 0; i < 2000; i++)
+        for (const char* end : {".lora_A.weight", ".lora_B.weight"})
+            folder.put("encoder" + std::string(100, 'a') + std::to_string(i) + end, ones({2, 2}));
+    folder.config["target_modules"] = ".*";
+    CHECK_ERROR(folder.load(), "take too long", "hint");
+    CHECK(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() < 20);
+
+    for (const size_t length : {1000u, 60000u, 200000u}) {
+        AdapterFolder long_name;
+        long_name.config["rank_pattern"] = Json::Object{{"x", 3}};
+        long_name.put(std::string(length, 'n') + ".lora_A.weight", ones({2, 5}));
+        CHECK_ERROR(long_name.load(), "a tensor's name has", "at most 1000");
+        AdapterFolder long_target;
+        long_target.config["target_modules"] = Json::List{std::string(length + 1, 'n')};
+        CHECK_ERROR(long_target.load(), "target_modules", "at most 1000");
+    }
+    for (const auto& [pattern, word] :
+         {std::pair("(?i)head", "flag"), {"(?P<b>head)", "named group"}, {"head\\Z", "\\Z"},
+          {"(?<=x)head", "lookbehind"}}) {
+        AdapterFolder refused;
+        refused.config["target_modules"] = pattern;
+        CHECK_ERROR(refused.load(), "adapter_config.json", std::string(word), "not supported");
+    }
+}
+
+TEST_CASE("fault: the most similar name is found in bounded time") {
+    const std::string letters(200000, 'a');
+    CHECK(nearest_name(letters, {"fc1", "fc2"}).empty());
+    CHECK(nearest_name("fc1", {letters, "fc2"}) == "fc2");
+    std::vector<std::string> many(20000, std::string(200, 'a'));
+    many.push_back("b");
+    nearest_name(std::string(200, 'b'), many);
+}
+
+// ---- what is written is read --------------------------------------------------------------------
+
+TEST_CASE("fault: what save_adapter writes, attach_adapter accepts: many layers, exclusions") {
+    ScratchFolder folder;
+    Rng rng(10);
+    const auto make = [&] {
+        std::vector<ModulePtr> layers;
+        for (int i = 0; i < 300; i++) layers.push_back(linear(2, 2, rng));
+        return std::make_shared<Sequential>(layers);
+    };
+    auto model = make(), other = make();
+    other->load_state_dict(model->state_dict());
+    const AdapterSet adapters =
+        attach(*model, {.options = {.rank = 1}, .exclude_modules = {"7", "11"}}, rng);
+    perturb_trained(*model, rng);
+    save_adapter(folder.path, adapters);
+    CHECK(attach_adapter(*other, load_adapter(folder.path), rng).places().size() == 298);
+    const StateDict state = other->state_dict();
+    for (const auto& [name, tensor] : model->state_dict()) check_answers(state.at(name), tensor);
+}
+
+TEST_CASE("fault: a name that is also the end of an Embedding's is written as that one name") {
+    struct Inner : Module {
+        ModulePtr fc;
+        explicit Inner(Rng& rng) : fc(std::make_shared<Embedding>(4, 3, rng)) {}
+        std::string name() const override { return "Inner"; }
+        std::vector<Member> members() override { return {{"fc", fc}}; }
+    };
+    struct Outer : Module {
+        ModulePtr fc, enc;
+        explicit Outer(Rng& rng) : fc(linear(3, 3, rng)), enc(std::make_shared<Inner>(rng)) {}
+        std::string name() const override { return "Outer"; }
+        std::vector<Member> members() override { return {{"fc", fc}, {"enc", enc}}; }
+    };
+    ScratchFolder folder;
+    Rng rng(11);
+    Outer model(rng), other(rng);
+    save_adapter(folder.path, attach(model, {.options = {.rank = 2}}, rng));
+    const LoadedAdapter loaded = load_adapter(folder.path);
+    CHECK(loaded.json.at("target_modules", "") == Json("fc"));  // a pattern: the whole name
+    CHECK(attach_adapter(other, loaded, rng).places().size() == 1);
+}
+
+TEST_CASE("fault: the file says what the layers are, whatever the configuration said") {
+    ScratchFolder folder;
+    Rng rng(12);
+    Net net(rng), other(rng);
+    other.load_state_dict(net.state_dict());
+    AdapterSet adapters = attach(net, {.options = {.rank = 2, .alpha = 8}}, rng);
+    perturb_trained(net, rng);
+    for (const AdaptedPlace& place : adapters.places()) {
+        auto& lora = dynamic_cast<LinearAdapter&>(*place.adapted).lora;
+        lora.options.scaling = Scaling::kAlpha;  // changed by hand
+        lora.options.alpha = place.name == "head" ? 0.5 : 3;
+    }
+    save_adapter(folder.path, adapters);
+    attach_adapter(other, load_adapter(folder.path), rng);
+    check_answers(other.answer(), net.answer());
+
+    auto& head = dynamic_cast<LinearAdapter&>(*adapters.places().back().adapted);
+    head.lora.options.dropout = 0.5;
+    CHECK_ERROR(save_adapter(folder.path, adapters), folder.path, "head", "dropout", "one for all");
+}
+
+TEST_CASE("fault: a pair of files that does not belong together is noticed") {
+    ScratchFolder folder;
+    Rng rng(13);
+    for (const auto& [name, alpha] : {std::pair("a", 8.0), {"b", 64.0}}) {
+        Net net(rng);
+        save_adapter(folder / name, attach(net, {.options = {.rank = 2, .alpha = alpha}}, rng));
+    }
+    write_file(folder / "a/adapter_model.safetensors",
+               {text_of(folder / "b/adapter_model.safetensors")});
+    CHECK_ERROR(load_adapter(folder / "a"), folder / "a", "do not belong together",
+                "lora_alpha is 8 in adapter_config.json", "64", "hint");
+    // What does not change the meaning may be edited.
+    Json config = parse_json(text_of(folder / "b/adapter_config.json"), "b");
+    std::get<Json::Object>(config.value)["base_model_name_or_path"] = "elsewhere";
+    write_file(folder / "b/adapter_config.json", {config.dump()});
+    CHECK(load_adapter(folder / "b").config.options.alpha == 64);
+}
+
+TEST_CASE("fault: task_type is written and read") {
+    ScratchFolder folder;
+    Rng rng(14);
+    Net net(rng);
+    save_adapter(folder.path, attach(net, {.task_type = "SEQ_CLS"}, rng));
+    const LoadedAdapter loaded = load_adapter(folder.path);
+    CHECK(loaded.json.at("task_type", "") == Json("SEQ_CLS"));
+    CHECK(loaded.config.task_type == "SEQ_CLS");
+}
+
+// ---- as PEFT's users have them ------------------------------------------------------------------
+
+TEST_CASE("fault: modules_to_save: a head of its own is trained, saved, loaded and merged") {
+    for (const Method method : {Method::kLoRA, Method::kDoRA}) {
+        ScratchFolder folder;
+        Rng rng(15);
+        Net net(rng), other(rng);
+        other.load_state_dict(net.state_dict());
+        save_parameters(net, folder / "base");
+        const Tensor base = net.answer();
+        AdapterSet adapters = attach(net, {.method = method,
+                                           .options = {.rank = 2},
+                                           .modules_to_save = {"head", "encoder"}}, rng);
+        CHECK(adapters.places().size() == 4);  // fc1 is adapted; the encoder's and head are copies
+        CHECK(same_bits(net.answer(), base));
+        for (const std::string name : {"head.weight", "encoder.fc1.bias", "encoder.fc2.weight"})
+            CHECK(net.state_dict().at(name).requires_grad());
+        perturb_trained(net, rng);
+        const Tensor trained = net.answer();
+        CHECK(largest_difference(trained, base) > 0.01);
+        save_adapter(folder / "a", adapters);
+
+        const LoadedAdapter loaded = load_adapter(folder / "a");
+        CHECK(loaded.file.tensors.count(kPrefix + "head.weight") == 1);
+        CHECK(loaded.file.tensors.count(kPrefix + "encoder.fc1.bias") == 1);
+        CHECK(loaded.json.at("modules_to_save", "") ==
+              Json(Json::List{"encoder.fc1", "encoder.fc2", "head"}));
+        AdapterSet attached = attach_adapter(other, loaded, rng);
+        check_answers(other.answer(), trained);
+        CHECK(other.state_dict().at("head.weight").requires_grad());
+        attached.disable();
+        CHECK(same_bits(other.answer(), base));  // the base has its own head again
+
+        adapters.merge_and_unload();
+        const TensorFile merged =
+            merge_into(read_safetensors(folder / "base"), load_adapter(folder / "a"));
+        for (const auto& [name, tensor] : net.state_dict())
+            check_answers(merged.tensor(name), tensor);
+    }
+    // PEFT lists names that a model may have; the ones that it has not are noted.
+    AdapterFolder folder;
+    folder.config["modules_to_save"] = Json::List{"score", "fc1x"};
+    folder.put("score.weight", ones({2, 2}));
+    const LoadedAdapter loaded = folder.load();
+    REQUIRE(loaded.notes.size() == 1);
+    check_words(loaded.notes[0], {"modules_to_save", "\"fc1x\""});
+    Rng rng(16);
+    Net net(rng);
+    CHECK_ERROR(attach_adapter(net, loaded, rng), "unexpected tensor", "score.weight");
+    struct Odd : Module {
+        Tensor scale = ones({2});
+        std::string name() const override { return "Odd"; }
+        std::vector<Member> members() override { return {{"scale", scale}}; }
+    };
+    Sequential odd({linear(2, 2, rng), std::make_shared<Odd>()});
+    CHECK_ERROR(attach(odd, {.modules_to_save = {"1"}}, rng), "modules_to_save", "Odd", "copied");
+}
+
+TEST_CASE("fault: the base's weight beside an adapter is compared with the base, and used") {
+    Rng rng(17);
+    Net net(rng), again(rng), third(rng);
+    again.load_state_dict(net.state_dict());
+    third.load_state_dict(net.state_dict());
+    AdapterFolder folder;
+    folder.config["target_modules"] = Json::List{"encoder.fc1", "head", "embed"};
+    folder.put("embed.lora_embedding_A", normal({2, 11}, 0, 1, rng));
+    folder.put("embed.lora_embedding_B", normal({5, 2}, 0, 1, rng));
+    attach_adapter(net, folder.load(), rng);
+    const Tensor want = net.answer();
+
+    const StateDict base = again.state_dict();
+    folder.put("embed.base_layer.weight", base.at("embed.weight"));
+    folder.put("head.base_layer.weight", base.at("head.weight"));
+    attach_adapter(again, folder.load(), rng);
+    check_answers(again.answer(), want);
+
+    const Tensor before = third.answer();
+    folder.put("embed.base_layer.weight", base.at("embed.weight") + ones({11, 5}));
+    folder.put("head.base_layer.weight", base.at("head.weight") + ones({2, 4}));
+    AdapterSet adapters = attach_adapter(third, folder.load(), rng);
+    CHECK(largest_difference(third.answer(), want) > 0.01);
+    for (const AdaptedPlace& place : adapters.places()) {
+        const Tensor own = place.adapter()->base()->state_dict().at("weight");
+        const Tensor models = place.base->state_dict().at("weight");
+        check_close(own - models, full(own.shape(), place.name == "encoder.fc1" ? 0 : 1), 1e-5,
+                    1e-5);
+    }
+    adapters.disable();
+    CHECK(same_bits(third.answer(), before));
+
+    TensorFile file;
+    for (const auto& [name, tensor] : base) file.tensors[name] = store(tensor);
+    adapters.activate("default");
+    adapters.merge_and_unload();
+    const TensorFile merged = merge_into(file, folder.load());
+    for (const auto& [name, tensor] : third.state_dict())
+        check_close(merged.tensor(name), tensor, 1e-5, 1e-5);
+
+    folder.put("embed.base_layer.weight", ones({12, 5}));
+    CHECK_ERROR(folder.load(), "embed.base_layer.weight", "(12, 5)", "(11, 5)");
+}
+
+TEST_CASE("fault: a loaded adapter starts with PEFT's detached norm gradient") {
+    AdapterFolder folder(true);
+    Rng rng(18);
+    Net net(rng);
+    for (const AdaptedPlace& place : attach_adapter(net, folder.load(), rng).places())
+        CHECK(place.adapter()->adapter_options().norm_gradient == NormGradient::kDetached);
+}
+
+TEST_CASE("fault: names that PEFT's files do not have are said to be what they are") {
+    const auto refused = [](const std::string& name, const Shape& shape, const Names& words) {
+        AdapterFolder folder;
+        folder.file.tensors[name] = store(ones(shape), "F32");
+        check_words(error_of([&] { folder.load(); }), words);
+    };
+    refused(kPrefix + "fc1.lora_A.default.weight", {2, 3}, {"\"default\"", "save_pretrained"});
+    refused(kPrefix + "fc1.lora_embedding_A.default", {2, 3}, {"\"default\"", "save_pretrained"});
+    refused("fc1.lora_A.weight", {2, 3}, {"does not begin with base_model.model."});
+    refused(kPrefix + "conv.lora_A.weight", {2, 3, 3, 3}, {"(2, 3, 3, 3)", "convolution"});
+    refused(kPrefix + "conv.lora_B.weight", {8, 2, 1, 1}, {"convolution"});
+}
+
+TEST_CASE("fault: check, merge and attach say the same of targets that match nothing") {
+    AdapterFolder folder;
+    folder.config["target_modules"] = Json::List{"encoder.fc1", "head", "fc9"};
+    CHECK_ERROR(folder.load(), "target_modules: \"fc9\" matches no module");  // all three load
+    folder.config["target_modules"] = Json::List{"encoder.fc1"};
+    CHECK_ERROR(folder.load(), "unexpected tensor", "head.lora_A.weight");
+    folder.config["target_modules"] = Json::List{"encoder.fc1", "head"};
+    folder.config["exclude_modules"] = Json::List{"head"};
+    CHECK_ERROR(folder.load(), "unexpected tensor", "head.lora_A.weight");
+    folder.config.erase("exclude_modules");
+    folder.config["rank_pattern"] = Json::Object{{"fc9", 3}};
+    folder.config["alpha_pattern"] = Json::Object{{"fc8", 3}};
+    const Names notes = folder.load().notes;
+    REQUIRE(notes.size() == 2);
+    check_words(notes[0], {"rank_pattern: \"fc9\" matches no adapted module"});
+    check_words(notes[1], {"alpha_pattern: \"fc8\" matches no adapted module"});
+
+    // A module that the base has and the file has not: only the base tells.
+    folder.config["target_modules"] = Json::List{"fc1", "head"};
+    TensorFile base;
+    base.tensors["encoder.fc1.weight"] = store(ones({7, 5}));
+    base.tensors["fc1.weight"] = store(ones({4, 3}));
+    base.tensors["head.weight"] = store(ones({2, 4}));
+    Rng rng(19);
+    Net net(rng);
+    const std::string missing = "missing tensor " + kPrefix + "fc1.lora_A.weight";
+    CHECK_ERROR(attach_adapter(net, folder.load(), rng), missing);
+    CHECK_ERROR(merge_into(base, folder.load()), missing);
+}
+
+TEST_CASE("fault: merging writes the base's dtype: BF16 stays BF16, and 3.1 in F64 stays 3.1") {
+    AdapterFolder folder;
+    folder.put("head.lora_B.weight", zeros({2, 2}));  // changes nothing
+    TensorFile base;
+    const double third = 3.1;
+    Bytes bytes(8 * sizeof third);
+    for (size_t i = 0; i < 8; i++) std::memcpy(&bytes[i * sizeof third], &third, sizeof third);
+    base.tensors["head.weight"] = {"F64", {2, 4}, bytes};
+    base.tensors["encoder.fc1.weight"] = store(ones({7, 5}), "F16");
+    const TensorFile merged = merge_into(base, folder.load());
+    CHECK(merged.stored("head.weight").bytes == bytes);
+    CHECK(merged.stored("encoder.fc1.weight").dtype == "F16");
+    base.tensors["encoder.fc1.weight"] = store(full({7, 5}, 65504), "F16");
+    folder.put("encoder.fc1.lora_B.weight", full({7, 2}, 1e5));
+    folder.put("encoder.fc1.lora_A.weight", ones({2, 5}));
+    CHECK_ERROR(merge_into(base, folder.load()), "encoder.fc1.weight", "F16", "65504");
+}
+
+}  // namespace slim
