@@ -10,11 +10,10 @@
 
 #include <algorithm>  // copy_n
 #include <cmath>      // sqrt, fabs
-#include <cstdio>     // the warning about zero rows
+#include <cstdio>     // the warning about rows without a direction
 
 #include "core/autograd.h"
 #include "core/gemm.h"
-#include "core/ops.h"
 #include "core/ops.h"
 
 namespace slim {
@@ -23,18 +22,21 @@ Tensor initial_magnitude(const FrozenWeight& W, Axis axis) {
     // norm() and dora_scale() take their squares from the same routine, so that with B = 0, where V
     // is W, c is exactly 1.
     Tensor m = norm(W.to_tensor(), reduced_axis(axis)).set_requires_grad();
-    std::string zero;
+    std::string tiny;
     for (int64_t j = 0; j < m.size(); j++)
-        if (m.data()[j] == 0) zero += (zero.empty() ? "" : ", ") + to_text(j);
-    if (!zero.empty())
+        if (!has_direction(m.data()[j])) tiny += (tiny.empty() ? "" : ", ") + to_text(j);
+    if (!tiny.empty())
         std::fprintf(stderr,
-                     "DoRA: %s %s of a weight are zero and have no direction; c = 1 there\n",
-                     axis == Axis::kOut ? "rows" : "columns", zero.c_str());
+                     "DoRA: %s %s of a weight have a norm below 1e-12 and no direction; c = 1 "
+                     "there\n",
+                     axis == Axis::kOut ? "rows" : "columns", tiny.c_str());
     return m;
 }
 
 // ---- magnitude_over_norm ------------------------------------------------------------------------
-// c = m / n        dm = dc / n, dn = -dc m / n^2        where n == 0: c = 1, dm = dn = 0
+// c = m / n        dm = dc / n, dn = -dc m / n^2        without a direction: c = 1, dm = dn = 0
+//
+// Quotients are taken one by one: n^2 and n^3 leave float's range long before they do.
 
 struct MagnitudeOverNormNode : Node {
     MagnitudeOverNormNode(const Tensor& m, const Tensor& n) : Node("magnitude_over_norm", {m, n}) {}
@@ -43,12 +45,12 @@ struct MagnitudeOverNormNode : Node {
         if (needs_grad(0)) {
             real* dm = inputs[0].mutable_grad();
             for (int64_t j = 0; j < c.size(); j++)
-                if (n[j] != 0) dm[j] += dc[j] / n[j];
+                if (has_direction(n[j])) dm[j] += dc[j] / n[j];
         }
         if (needs_grad(1)) {
             real* dn = inputs[1].mutable_grad();
             for (int64_t j = 0; j < c.size(); j++)
-                if (n[j] != 0) dn[j] -= dc[j] * m[j] / (n[j] * n[j]);
+                if (has_direction(n[j])) dn[j] -= dc[j] / n[j] * (m[j] / n[j]);
         }
     }
 };
@@ -59,7 +61,7 @@ Tensor magnitude_over_norm(const Tensor& m, const Tensor& n) {
     Tensor c(m.shape());
     const real *pm = m.data(), *pn = n.data();
     real* out = c.mutable_data();
-    for (int64_t j = 0; j < c.size(); j++) out[j] = pn[j] != 0 ? pm[j] / pn[j] : 1;
+    for (int64_t j = 0; j < c.size(); j++) out[j] = has_direction(pn[j]) ? pm[j] / pn[j] : 1;
     return record(c, std::make_shared<MagnitudeOverNormNode>(m, n));
 }
 
@@ -144,7 +146,7 @@ Tensor DoraScale::forward(const FrozenWeight& W, const std::vector<double>& weig
         const double kCancelled = 1.0 / 16;  // less than this share of the terms is left
         if (squared < kCancelled * terms) squared = dense_squared_norm(j, W, A, B, s, axis);
         n[at] = real(std::sqrt(squared));
-        values[j] = n[at] != 0 ? m_data[j] / n[at] : 1;
+        values[j] = has_direction(n[at]) ? m_data[j] / n[at] : 1;
     }
     return c;
 }
@@ -154,15 +156,15 @@ Tensor DoraScale::backward(const real* dc, Tensor& A, Tensor& B, Tensor& m) cons
     if (m.requires_grad()) {
         real* dm = m.mutable_grad();
         for (int64_t j = 0; j < count; j++)
-            if (n[size_t(j)] != 0) dm[j] += dc[j] / n[size_t(j)];
+            if (has_direction(n[size_t(j)])) dm[j] += dc[j] / n[size_t(j)];
     }
     if (gradient == NormGradient::kDetached) return {};
 
     std::vector<real> t(size_t(count), 0);
     const real* m_data = m.data();
     for (int64_t j = 0; j < count; j++) {
-        const real length = n[size_t(j)];
-        if (length != 0) t[size_t(j)] = -s * dc[j] * m_data[j] / (length * length * length);
+        const real n_j = n[size_t(j)];
+        if (has_direction(n_j)) t[size_t(j)] = -s * (dc[j] / n_j) * (m_data[j] / n_j) / n_j;
     }
     Tensor Q(K.shape());
     const real *k_data = K.data(), *pull_data = pull.data();

@@ -11,12 +11,16 @@ enum class Axis { kOut, kIn };  // one magnitude per output feature (row of W), 
 inline int64_t reduced_axis(Axis axis) { return axis == Axis::kOut ? 1 : 0; }  // for norm()
 enum class NormGradient { kExact, kDetached };  // detached: backward takes the norm for a constant
 
-// The norms of W's rows (kOut) or columns (kIn), from which m starts: a parameter. Says on standard
-// error which of them are zero.
+// A row (or column) of a smaller norm has no direction to speak of: weight decay shrinks columns of
+// unused inputs to 1e-13 and less in a few epochs. There c = 1, and no gradient passes through c,
+// in every form of DoRA. The bound is the eps of torch.nn.functional.normalize.
+inline bool has_direction(real norm) { return norm >= real(1e-12); }
+
+// The norms of W's rows (kOut) or columns (kIn), from which m starts: a parameter. Warns on stderr
+// and names those without a direction.
 Tensor initial_magnitude(const FrozenWeight& W, Axis axis);
 
-// c = m / n, element by element; 1, with no gradient, where n is 0: a row of zeros has no direction
-// to scale, and 0 / 0 would poison the model.
+// c = m / n, element by element; 1, with no gradient, where n has no direction.
 Tensor magnitude_over_norm(const Tensor& m, const Tensor& n);
 
 // c = m / ||W + s B A|| along the axis, without forming the sum. weight_norms are the squared norms

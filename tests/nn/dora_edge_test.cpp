@@ -133,6 +133,61 @@ TEST_CASE("DoRA: a row or column of zeros keeps outputs, gradients and merged we
         }
 }
 
+TEST_CASE("fault: DoRA: a column of 1e-16 gives finite gradients, and none through its scale") {
+    Rng rng(1);
+    stderr_of([&] {
+        for (const bool merged : {false, true}) {
+            INFO(merged);
+            auto linear = std::make_shared<Linear>(tensor({1, 1e-16f}, {1, 2}));
+            const AdapterOptions options{.rank = 1, .alpha = 1, .axis = Axis::kIn,
+                                         .norm_gradient = NormGradient::kExact};
+            std::shared_ptr<DoRABase> layer;
+            if (merged) layer = std::make_shared<LinearWithDoRAMerged>(linear, options, rng);
+            else layer = std::make_shared<LinearWithDoRA>(linear, options, rng);
+            copy_values(tensor({1, 1}, {1, 2}), layer->lora.A);
+            backward(sum((*layer)(tensor({1, 0}, {1, 2}))));
+            CHECK(layer->lora.A.grad().to_vector() == std::vector<real>{0, 0});
+            CHECK(layer->lora.B.grad().item() == 0);
+            CHECK(layer->m.grad().to_vector() == std::vector<real>{1, 0});
+        }
+    });
+}
+
+TEST_CASE("fault: DoRA: norms from 1e-37 to 1e18: finite, and factored is merged") {
+    Rng rng(2);
+    const int64_t in = 9, out = 6;
+    const Tensor x = random_tensor({4, in}, rng, false), dy = random_tensor({4, out}, rng, false);
+    const Tensor W = random_tensor({out, in}, rng, false), B = random_tensor({out, 3}, rng, false);
+    for (const double size : {1e-37, 1e-30, 1e-23, 1e-20, 1e-16, 1e-14, 1e-11, 1e-6, 1.0, 1e6, 1e12,
+                              1e18})
+        for (const Axis axis : kAxes)
+            for (const NormGradient gradient : kNormGradients)
+                for (const bool fresh : {true, false}) {
+                    INFO(size << " " << axis_name(axis) << " " << gradient_name(gradient));
+                    const AdapterOptions options{
+                        .rank = 3, .alpha = 3, .axis = axis, .norm_gradient = gradient};
+                    Rng same(3), too(3);
+                    std::shared_ptr<DoRABase> factored, merged;
+                    const auto linear = std::make_shared<Linear>((size * W).detach());
+                    stderr_of([&] {
+                        factored = std::make_shared<LinearWithDoRA>(linear, options, same);
+                        merged = std::make_shared<LinearWithDoRAMerged>(linear, options, too);
+                    });
+                    for (const auto& layer : {factored, merged})
+                        if (!fresh) copy_values((size * B).detach(), layer->lora.B);
+                    const Results a = forward_backward(*factored, x, dy),
+                                  b = forward_backward(*merged, x, dy);
+                    for (const auto& [name, value] : a) {
+                        INFO(name);
+                        CHECK(all_finite(value));
+                        double largest = 0;
+                        for (real v : b.at(name).to_vector())
+                            largest = std::max(largest, std::fabs(double(v)));
+                        CHECK(largest_difference(value, b.at(name)) <= 2e-5 * largest);
+                    }
+                }
+}
+
 // ---- cancellation -------------------------------------------------------------------------------
 
 TEST_CASE("dora_scale: norms are exact to 5e-6 where the adapter nearly cancels the weight") {
