@@ -3,6 +3,7 @@
 
 #include <algorithm>  // max
 #include <cmath>      // fabs
+#include <set>
 
 #include "core/autograd.h"
 #include "core/random.h"
@@ -39,6 +40,32 @@ double projected(const TensorFunction& f, const std::vector<Tensor>& inputs,
     return total;
 }
 
+// The ops behind f's result, newest first, each once: "mean, mul, sub".
+std::string ops_of(const TensorFunction& f, const std::vector<Tensor>& inputs) {
+    std::string list;
+    std::vector<Tensor> pending{f(inputs)};
+    std::set<std::string> named;
+    std::set<const Node*> met;
+    while (!pending.empty()) {
+        const Tensor y = pending.back();
+        pending.pop_back();
+        const Node* node = y.defined() ? y.impl->node.get() : nullptr;
+        if (!node || !met.insert(node).second) continue;
+        if (named.insert(node->op).second)
+            list += (list.empty() ? "" : ", ") + std::string(node->op);
+        pending.insert(pending.end(), node->inputs.begin(), node->inputs.end());
+    }
+    return list;
+}
+
+// A hint if f has a kink (relu at 0, say) so near that the slopes on both sides differ.
+std::string kink_hint(double below, double middle, double above, double eps) {
+    const double left = (middle - below) / eps, right = (above - middle) / eps;
+    if (std::fabs(left - right) < 0.1 * std::max(std::fabs(left), std::fabs(right))) return "";
+    return ". hint: the slope is " + to_text(left) + " on the left and " + to_text(right) +
+           " on the right: is there a kink within eps = " + to_text(eps) + "? Move the input away";
+}
+
 }  // namespace
 
 double gradcheck(const TensorFunction& f, std::vector<Tensor> inputs, GradcheckOptions options) {
@@ -48,14 +75,15 @@ double gradcheck(const TensorFunction& f, std::vector<Tensor> inputs, GradcheckO
         NoGrad no_grad;
         shape = f(inputs).shape();
     }
+    const std::string title = "gradcheck of " + ops_of(f, inputs) + ": ";
     const Tensor projection = normal(shape, 0, 1, rng);
     const auto analytic = gradients(f, inputs, projection);
     check(analytic == gradients(f, inputs, projection),
-          "gradcheck: two backward passes over the same inputs differ; is f random?");
+          title, "two backward passes over the same inputs differ; is f random?");
 
     for (const std::vector<real>& gradient : gradients(f, inputs, zeros(shape)))
         for (real g : gradient)
-            check(g == 0, "gradcheck: a zero upstream gradient gave ", double(g), " instead of 0");
+            check(g == 0, title, "a zero upstream gradient gave ", double(g), " instead of 0");
 
     const auto twice = gradients(f, inputs, projection, 2);
     double worst = 0;
@@ -64,22 +92,26 @@ double gradcheck(const TensorFunction& f, std::vector<Tensor> inputs, GradcheckO
         for (int64_t i = 0; i < inputs[k].size(); i++) {
             const real value = inputs[k].data()[i];
             const real above = value + real(options.eps), below = value - real(options.eps);
-            inputs[k].mutable_data()[i] = above;
-            double numeric = projected(f, inputs, projection);
-            inputs[k].mutable_data()[i] = below;
-            numeric = (numeric - projected(f, inputs, projection)) / double(above - below);
-            inputs[k].mutable_data()[i] = value;
+            const auto loss_at = [&](real x) {
+                inputs[k].mutable_data()[i] = x;
+                return projected(f, inputs, projection);
+            };
+            const double loss_above = loss_at(above), loss_below = loss_at(below);
+            const double numeric = (loss_above - loss_below) / double(above - below);
+            const double loss = loss_at(value);  // and the input is as it was
 
             const double got = analytic[k][size_t(i)];
             const double difference = std::fabs(got - numeric);
-            check(difference <= options.absolute + options.relative * std::fabs(numeric),
-                  "gradcheck: input ", k, " of shape ", inputs[k].shape(), ", element ", i,
-                  ": backward says ", got, ", finite differences say ", numeric);
+            if (!(difference <= options.absolute + options.relative * std::fabs(numeric)))
+                fail(title, "input ", k, " of shape ",
+                     inputs[k].shape(), ", element ", i, ": backward says ", got,
+                     ", finite differences say ", numeric,
+                     kink_hint(loss_below, loss, loss_above, options.eps));
             worst = std::max(worst, difference);
 
             const double sum = twice[k][size_t(i)];
             check(std::fabs(sum - 2 * got) <= options.absolute + options.relative * std::fabs(got),
-                  "gradcheck: input ", k, " of shape ", inputs[k].shape(), ", element ", i,
+                  title, "input ", k, " of shape ", inputs[k].shape(), ", element ", i,
                   ": one pass gives ", got, ", two passes give ", sum,
                   " instead of twice that. hint: a gradient is added to what is there, with +=");
         }

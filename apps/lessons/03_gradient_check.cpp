@@ -22,7 +22,7 @@
 //      3.0        6.0       12.0
 //   now it is
 //
-//   gradcheck(broken): gradcheck: a zero upstream gradient gave 2 instead of 0
+//   gradcheck(broken): gradcheck of broken_square: a zero upstream gradient gave 2 instead of 0
 //   gradcheck(mul(x, x)): no complaint
 #include <cmath>
 #include <cstdio>

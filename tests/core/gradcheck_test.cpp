@@ -150,4 +150,16 @@ TEST_CASE("gradcheck: inputs that do not matter, empty ones and scalars") {
     CHECK_ERROR(gradcheck([](auto& in) { return in[0] + in[0]; }, {ones({2})}), "does not depend");
 }
 
+TEST_CASE("fault: gradcheck names the ops, and a kink that is near") {
+    const Tensor x = tensor({0.0001f, 2}).set_requires_grad();
+    CHECK_ERROR(gradcheck([](auto& in) { return relu(in[0]); }, {x}, {.eps = 0.01}),
+                "gradcheck of relu", "element 0", "kink", "eps = 0.01");
+    const Tensor y = tensor({1, 2}).set_requires_grad();
+    const std::string wrong = error_of([&] {
+        gradcheck([](auto& in) { return scale(square(in[0], wrong_sign), 2); }, {y});
+    });
+    check_words(wrong, {"gradcheck of scale, square: ", "backward says"});
+    CHECK(wrong.find("kink") == std::string::npos);
+}
+
 }  // namespace slim
