@@ -5,6 +5,17 @@ namespace slim {
 
 IdxFile read_idx(const std::string& path) { return parse_idx(read_file(path), path); }
 
+// The product of the dimensions if they stood the other way round; -1 if it does not fit.
+static int64_t little_endian_size(const Bytes& bytes, size_t dims) {
+    int64_t size = 1;
+    for (size_t at = 4; at < 4 + 4 * dims; at += 4) {
+        const int64_t n = int64_t(bytes[at + 3]) << 24 | bytes[at + 2] << 16 |
+                          bytes[at + 1] << 8 | bytes[at];
+        if (__builtin_mul_overflow(size, n, &size)) return -1;
+    }
+    return size;
+}
+
 IdxFile parse_idx(Bytes bytes, const std::string& name) {
     // Bytes 0 to 3: zero, zero, the type of the values, the number of dimensions.
     const bool magic = bytes.size() >= 4 && bytes[0] == 0 && bytes[1] == 0;
@@ -28,6 +39,9 @@ IdxFile parse_idx(Bytes bytes, const std::string& name) {
         check(!__builtin_mul_overflow(size, n, &size), name, ": not readable: the shape ", shape,
               " has more values than 63 bits can count");
     const int64_t got = int64_t(bytes.size() - header);
+    if (got != size && little_endian_size(bytes, dims) == got)
+        fail(name, ": not readable: its dimensions are little-endian, and IDX is big-endian",
+             ". hint: write them with the highest byte first, in numpy as dtype '>u4'");
     check(got == size, name, got < size ? ": truncated: " : ": too long: ", got,
           " bytes of values; the shape ", shape, " needs ", size, ". hint: fetch the file again");
 

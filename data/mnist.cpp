@@ -2,6 +2,7 @@
 #include "data/mnist.h"
 
 #include <algorithm>  // find_if
+#include <filesystem>
 
 #include "data/idx.h"
 
@@ -9,18 +10,36 @@ namespace slim {
 
 namespace {
 
+// The folder itself, or where torchvision puts the files below its root.
+std::string data_folder(const std::string& folder) {
+    check(file_exists(folder), folder,
+          ": there is no such folder. hint: make data fetches MNIST into data/mnist");
+    for (const char* below : {"/MNIST/raw", "/FashionMNIST/raw", "/KMNIST/raw"})
+        if (file_exists(folder + below)) return folder + below;
+    return folder;
+}
+
+// A file of another name that ends like this one, such as emnist-digits-train-images-idx3-ubyte.
+std::string similar_file(const std::string& folder, const std::string& name) {
+    for (const auto& entry : std::filesystem::directory_iterator(folder))
+        if (entry.path().filename().string().ends_with(name)) return entry.path();
+    return "";
+}
+
 // The same file goes by several names: with '-' before idx in the original, with '.' in archives.
 std::string locate(const std::string& folder, const std::string& name, const std::string& type) {
     const std::string dashed = folder + "/" + name + "-" + type;
     const std::string dotted = folder + "/" + name + "." + type;
-    check(file_exists(folder), folder, ": there is no such folder; it should hold ", name, "-",
-          type, ". hint: make data fetches MNIST into data/mnist");
     for (const std::string& path : {dashed, dotted}) {
         if (file_exists(path)) return path;
         check(!file_exists(path + ".gz"), path, ": only the packed file is there. hint: gunzip ",
               path, ".gz");
     }
-    fail(dashed, ": there is no such file. hint: make data fetches MNIST into data/mnist");
+    const std::string similar = similar_file(folder, name + "-" + type);
+    fail(dashed, ": there is no such file. hint: ",
+         similar.empty() ? "make data fetches MNIST into data/mnist"
+                         : "ln -s " + std::filesystem::path(similar).filename().string() + " " +
+                               dashed);
 }
 
 IdxFile read(const std::string& path, size_t dims, const char* wanted) {
@@ -37,8 +56,9 @@ IdxFile read(const std::string& path, size_t dims, const char* wanted) {
 
 }  // namespace
 
-ImageSet load_mnist(const std::string& folder, Split split) {
+ImageSet load_mnist(const std::string& root, Split split) {
     const std::string prefix = split == Split::kTrain ? "train" : "t10k";
+    const std::string folder = data_folder(root);
     const std::string image_path = locate(folder, prefix + "-images", "idx3-ubyte");
     const std::string label_path = locate(folder, prefix + "-labels", "idx1-ubyte");
     IdxFile images = read(image_path, 3, "images");
@@ -55,7 +75,8 @@ ImageSet load_mnist(const std::string& folder, Split split) {
                                   [](uint8_t label) { return label > 9; });
     if (bad != labels.values.end())
         fail(label_path, ": label ", int(*bad), " at index ", bad - labels.values.begin(),
-             "; labels are from 0 to 9. hint: fetch the file again");
+             "; the model here has ten classes, 0 to 9",
+             ". hint: use a set of ten classes; of EMNIST, that is emnist-digits or emnist-mnist");
     set.pixels = std::move(images.values);
     set.labels = std::move(labels.values);
     return set;

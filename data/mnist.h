@@ -19,8 +19,9 @@ struct ImageSet {
 
 enum class Split { kTrain, kTest };
 
-// Reads train-images-idx3-ubyte and train-labels-idx1-ubyte, or the t10k pair, from the folder (the
-// spelling train-images.idx3-ubyte is also found). Throws a sentence that says what to do when a
+// Reads train-images-idx3-ubyte and train-labels-idx1-ubyte, or the t10k pair, from the folder, or
+// from MNIST/raw below it, where torchvision puts them. (The spelling train-images.idx3-ubyte is
+// also found.) Throws a sentence that says what to do when a
 // file is missing or is not what its name promises.
 ImageSet load_mnist(const std::string& folder, Split split);
 

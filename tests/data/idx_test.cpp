@@ -96,4 +96,9 @@ TEST_CASE("idx: dimensions whose product overflows, or is huge") {
     CHECK(parse_idx(bytes_of(text), "f").shape == Shape(255, 0));
 }
 
+TEST_CASE("fault: idx: a little-endian header is recognised") {
+    const std::string text = "\0\0\x08\x02\x02\0\0\0\x03\0\0\0abcdef"s;
+    check_words(error_for(text), {"little-endian", "big-endian", "hint"});
+}
+
 }  // namespace slim

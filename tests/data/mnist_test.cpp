@@ -71,6 +71,23 @@ TEST_CASE("mnist: files that do not belong together") {
     CHECK_ERROR(load(), images, "(3)", "labels where images belong", "swapped");
 }
 
+TEST_CASE("fault: mnist: torchvision's layout, EMNIST's names and classes") {
+    SmallSet folder;
+    const ScratchFolder root;
+    std::filesystem::create_directories(root / "MNIST");
+    std::filesystem::copy(folder.path, root / "MNIST/raw");
+    CHECK(load_mnist(root.path, Split::kTrain).count == 3);
+
+    const std::string images = folder / "train-images-idx3-ubyte";
+    std::filesystem::rename(images, folder / "emnist-digits-train-images-idx3-ubyte");
+    CHECK_ERROR(load_mnist(folder.path, Split::kTrain), images, "no such file",
+                "hint: ln -s emnist-digits-train-images-idx3-ubyte " + images);
+    std::filesystem::rename(folder / "emnist-digits-train-images-idx3-ubyte", images);
+    write_idx(folder / "train-labels-idx1-ubyte", {3}, "\x07\x10\x01");
+    CHECK_ERROR(load_mnist(folder.path, Split::kTrain), "label 16", "ten classes",
+                "emnist-digits");
+}
+
 TEST_CASE("mnist: sets without pixels") {
     SmallSet folder;
     for (const Shape& shape : {Shape{0, 28, 28}, Shape{3, 0, 2}, Shape{3, 2, 0}}) {
