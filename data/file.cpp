@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdio>   // rename
 #include <cstring>  // strerror
+#include <deque>
 #include <filesystem>
 
 #include "core/check.h"
@@ -91,45 +92,107 @@ Bytes read_file(const std::string& path, int64_t max_size) {
     return bytes;
 }
 
-void write_file(const std::string& path, const std::vector<std::string_view>& pieces) {
-    struct stat old;
-    const bool exists = ::stat(path.c_str(), &old) == 0;
-    if (exists && S_ISDIR(old.st_mode)) fail(path, ": cannot be written: ", reason(EISDIR));
-    if (exists && !S_ISREG(old.st_mode)) {
-        Descriptor device(path, O_WRONLY);
-        if (device.number < 0 || !write_all(device, pieces) || !device.close())
-            fail(path, ": cannot be written: ", reason(errno));
-        return;
+namespace {
+
+// A file that is written to a temporary one beside it, and then takes the old one's place.
+class Replacement {
+public:
+    explicit Replacement(const FileContent& content) : path_(content.path) { prepare(content); }
+    ~Replacement() {
+        if (!temporary_.empty()) ::unlink(temporary_.c_str());
+        if (!kept_.empty()) ::unlink(kept_.c_str());
     }
-    // Replacing a file needs no permission for the file itself, only for the folder: ask anyway.
-    if (exists && ::faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) != 0)
-        fail(path, ": cannot be written: ", reason(errno));
+    Replacement(const Replacement&) = delete;
+    Replacement& operator=(const Replacement&) = delete;
 
-    // A link stays a link: what it points to is replaced.
-    std::error_code error;
-    const std::string target = exists ? std::filesystem::canonical(path, error).string() : path;
-    if (error) fail(path, ": cannot be written: ", reason(error.value()));
+    // Gives the old file a second name, by which put_back() finds it, where the file system can.
+    void keep_old() {
+        if (temporary_.empty() || !exists_) return;
+        const std::string name = target_ + ".old" + std::to_string(::getpid());
+        ::unlink(name.c_str());
+        if (::link(target_.c_str(), name.c_str()) == 0) kept_ = name;
+    }
 
-    // Write everything to a temporary file in the same folder, and wait until the disk has it.
-    const std::string temporary = target + ".tmp" + std::to_string(::getpid());
-    ::unlink(temporary.c_str());
-    Descriptor file(temporary, O_WRONLY | O_CREAT | O_EXCL, 0666);
-    if (file.number < 0) fail(path, ": cannot be written: ", reason(errno));
-    bool ok = write_all(file, pieces);
-    if (ok && exists) ok = ::fchmod(file.number, old.st_mode & 07777) == 0;
-    ok = ok && ::fsync(file.number) == 0;
-    ok = ok && file.close();
+    // The system does this in one step.
+    void put_in_place() {
+        if (temporary_.empty()) return;  // a device
+        if (std::rename(temporary_.c_str(), target_.c_str()) != 0)
+            fail(path_, ": cannot be written: ", reason(errno));
+        temporary_.clear();
+        is_in_place_ = true;
+    }
 
-    // Put it in the old file's place: the system does this in one step.
-    ok = ok && std::rename(temporary.c_str(), target.c_str()) == 0;
-    if (!ok) {
-        const int why = errno;
+    void put_back() {
+        if (!is_in_place_) return;
+        if (!exists_) ::unlink(target_.c_str());
+        else if (!kept_.empty() && std::rename(kept_.c_str(), target_.c_str()) == 0) kept_.clear();
+    }
+
+    // Makes the disk remember the new name. Not every file system can: no error if it does not.
+    void sync_folder() const {
+        const Descriptor folder(folder_of(target_), O_RDONLY | O_DIRECTORY);
+        if (folder.number >= 0) ::fsync(folder.number);
+    }
+
+private:
+    void prepare(const FileContent& content) {
+        struct stat old;
+        exists_ = ::stat(path_.c_str(), &old) == 0;
+        if (exists_ && S_ISDIR(old.st_mode)) fail(path_, ": cannot be written: ", reason(EISDIR));
+        if (exists_ && !S_ISREG(old.st_mode)) {
+            Descriptor device(path_, O_WRONLY);
+            if (device.number < 0 || !write_all(device, content.pieces) || !device.close())
+                fail(path_, ": cannot be written: ", reason(errno));
+            return;
+        }
+        // Replacing a file needs permission for the folder only: ask for the file's anyway.
+        if (exists_ && ::faccessat(AT_FDCWD, path_.c_str(), W_OK, AT_EACCESS) != 0)
+            fail(path_, ": cannot be written: ", reason(errno));
+
+        // A link stays a link: what it points to is replaced.
+        std::error_code error;
+        target_ = exists_ ? std::filesystem::canonical(path_, error).string() : path_;
+        if (error) fail(path_, ": cannot be written: ", reason(error.value()));
+
+        // Write everything to a temporary file in the same folder, and wait until the disk has it.
+        const std::string temporary = target_ + ".tmp" + std::to_string(::getpid());
         ::unlink(temporary.c_str());
-        fail(path, ": cannot be written: ", reason(why));
+        Descriptor file(temporary, O_WRONLY | O_CREAT | O_EXCL, 0666);
+        if (file.number < 0) fail(path_, ": cannot be written: ", reason(errno));
+        temporary_ = temporary;
+        bool ok = write_all(file, content.pieces);
+        if (ok && exists_) ok = ::fchmod(file.number, old.st_mode & 07777) == 0;
+        ok = ok && ::fsync(file.number) == 0;
+        ok = ok && file.close();
+        if (!ok) {
+            const int why = errno;
+            ::unlink(temporary.c_str());  // here: a constructor that throws has no destructor
+            fail(path_, ": cannot be written: ", reason(why));
+        }
     }
-    // And make the disk remember the new name. Not every file system can: no error if it does not.
-    const Descriptor folder(folder_of(target), O_RDONLY | O_DIRECTORY);
-    if (folder.number >= 0) ::fsync(folder.number);
+
+    std::string path_, target_, temporary_, kept_;
+    bool exists_ = false, is_in_place_ = false;
+};
+
+}  // namespace
+
+void write_files(const std::vector<FileContent>& files) {
+    std::deque<Replacement> replacements;  // a deque: they cannot be moved
+    for (const FileContent& file : files) replacements.emplace_back(file);
+    if (files.size() > 1)
+        for (Replacement& r : replacements) r.keep_old();
+    try {
+        for (Replacement& r : replacements) r.put_in_place();
+    } catch (...) {
+        for (Replacement& r : replacements) r.put_back();
+        throw;
+    }
+    for (const Replacement& r : replacements) r.sync_folder();
+}
+
+void write_file(const std::string& path, const std::vector<std::string_view>& pieces) {
+    write_files({{path, pieces}});
 }
 
 bool file_exists(const std::string& path) {

@@ -22,6 +22,14 @@ Bytes read_file(const std::string& path, int64_t max_size = int64_t(1) << 40);
 // that is killed here leaves its temporary file, path.tmp1234, behind.
 void write_file(const std::string& path, const std::vector<std::string_view>& pieces);
 
+// The same for files that belong together. All are prepared first, then put in place one right
+// after the other. When one cannot be, the others are put back: all old or all new.
+struct FileContent {
+    std::string path;
+    std::vector<std::string_view> pieces;
+};
+void write_files(const std::vector<FileContent>& files);
+
 bool file_exists(const std::string& path);   // anything of that name: file, folder, device
 void make_folders(const std::string& path);  // mkdir -p; does nothing where it exists
 

@@ -258,6 +258,12 @@ TensorFile read_safetensors(const std::string& path) {
 }
 
 void write_safetensors(const std::string& path, const TensorFile& file) {
+    std::string header;
+    write_file(path, safetensors_pieces(path, file, header));
+}
+
+std::vector<std::string_view> safetensors_pieces(const std::string& path, const TensorFile& file,
+                                                 std::string& header) {
     // The widest types first, so that all are aligned; names in order.
     std::vector<const std::pair<const std::string, StoredTensor>*> order;
     for (const auto& entry : file.tensors) {
@@ -270,12 +276,12 @@ void write_safetensors(const std::string& path, const TensorFile& file) {
         return find_dtype(a->second.dtype) > find_dtype(b->second.dtype);
     });
 
-    std::string header = "{";
+    header = "{";
     if (!file.metadata.empty()) {
         header += R"("__metadata__":)";
         header += Json(Json::Object(file.metadata.begin(), file.metadata.end())).dump(-1);
     }
-    std::vector<std::string_view> pieces = {"", ""};  // the length and the header, see below
+    std::vector<std::string_view> pieces = {""};  // the header, see below
     int64_t begin = 0;
     for (const auto* entry : order) {
         const auto& [name, tensor] = *entry;
@@ -292,9 +298,9 @@ void write_safetensors(const std::string& path, const TensorFile& file) {
     header.resize((header.size() + 7) / 8 * 8, ' ');
 
     const uint64_t length = header.size();
-    pieces[0] = {reinterpret_cast<const char*>(&length), 8};
-    pieces[1] = header;
-    write_file(path, pieces);
+    header.insert(0, reinterpret_cast<const char*>(&length), 8);
+    pieces[0] = header;
+    return pieces;
 }
 
 }  // namespace slim

@@ -300,8 +300,10 @@ void save_adapter(const std::string& folder, const AdapterSet& adapters,
     for (const auto& [name, t] : trained_tensors(places, bias))
         file.tensors[name] = store(t.transposed ? transpose(t.tensor->detach()) : *t.tensor, "F32");
     make_folders(folder);
-    write_safetensors(folder + "/" + kTensorFile, file);
-    write_file(folder + "/" + kConfigFile, {config.dump(), "\n"});
+    const std::string tensor_path = folder + "/" + kTensorFile, text = config.dump() + "\n";
+    std::string header;
+    write_files({{tensor_path, safetensors_pieces(tensor_path, file, header)},
+                 {folder + "/" + kConfigFile, {text}}});
 }
 
 // ---- loading ------------------------------------------------------------------------------------

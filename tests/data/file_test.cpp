@@ -131,6 +131,21 @@ TEST_CASE("a link stays a link, permissions stay, and a dead temporary file is n
 }
 
 // A child saves two different contents in turn for as long as it lives, which is not long.
+TEST_CASE("fault: files that belong together are all replaced, or none is") {
+    const ScratchFolder folder;
+    write_files({{folder / "a", {"1"}}, {folder / "b", {"2", "3"}}});
+    CHECK(text_of(folder / "a") == "1");
+    CHECK(text_of(folder / "b") == "23");
+    // The second cannot be prepared.
+    CHECK_ERROR(write_files({{folder / "a", {"new"}}, {folder / "none/b", {"new"}}}), "none/b");
+    CHECK(text_of(folder / "a") == "1");
+    // The second cannot be put in place: its temporary file has gone with the first.
+    CHECK_ERROR(write_files({{folder / "a", {"new"}}, {folder / "a", {"newer"}}}), folder / "a");
+    CHECK(text_of(folder / "a") == "1");
+    CHECK_ERROR(write_files({{folder / "c", {"new"}}, {folder / "c", {"newer"}}}), folder / "c");
+    CHECK(folder.names().size() == 2);  // nothing is left behind
+}
+
 TEST_CASE("kill -9 at any moment leaves the old file or the new one, whole") {
     ScratchFolder folder;
     const std::string path = folder / "file";
