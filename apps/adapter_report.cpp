@@ -109,8 +109,6 @@ std::string check_adapter(const LoadedAdapter& adapter) {
         text += "PEFT ignores lora_dropout on an Embedding.\n";
     if (config.method == Method::kDoRA)
         text += "A row of the base that is all zeros is NaN in PEFT, and unscaled here.\n";
-    if (config.method == Method::kDoRA && has_embedding)
-        text += "PEFT scales the row of padding_idx, too.\n";
     if (is_short) text += "It has 16-bit tensors: slimgrad computes with them in 32 bits.\n";
     return text;
 }

@@ -1,7 +1,7 @@
 // Embedding, and LoRA and DoRA around it. See embedding.h.
 #include "nn/embedding.h"
 
-#include <algorithm>  // copy_n, find, max
+#include <algorithm>  // copy_n, max
 #include <cmath>      // fabs, isfinite, isinf, pow
 #include <map>        // how often an id occurs
 #include <numeric>    // iota
@@ -217,21 +217,19 @@ EmbeddingWithDoRA::EmbeddingWithDoRA(const ModulePtr& module, const AdapterOptio
     m = initial_magnitude({embedding->weight, nullptr}, Axis::kIn);
 }
 
-// Row t of `held` where ids[t] is padding, of `changed` elsewhere.
-Tensor EmbeddingWithDoRA::hold_padding(const Tensor& changed, const Tensor& held,
-                                       std::span<const int> ids) const {
+// The same table, without a gradient for the row of padding_idx.
+Tensor EmbeddingWithDoRA::without_padding_gradient(const Tensor& table) const {
     const int padding_idx = embedding->options.padding_idx;
-    if (std::find(ids.begin(), ids.end(), padding_idx) == ids.end()) return changed;
-    Tensor padding = zeros({int64_t(ids.size())});
-    real* is_padding = padding.mutable_data();
-    for (size_t t = 0; t < ids.size(); t++) is_padding[t] = ids[t] == padding_idx;
-    return mul_col(changed, ones(padding.shape()) - padding) + mul_col(held, padding);
+    if (padding_idx < 0) return table;
+    Tensor padding = zeros({table.size(0)});
+    padding.mutable_data()[padding_idx] = 1;
+    return mul_col(table, ones(padding.shape()) - padding) + mul_col(table.detach(), padding);
 }
 
-// c by the definition. The norm's gradient reaches every row of V; padding's must not have one.
+// c by the definition. The exact norm's gradient reaches every row of V but padding's.
 Tensor EmbeddingWithDoRA::scale_of(const Tensor& V) const {
     const bool exact = lora.options.norm_gradient == NormGradient::kExact;
-    const Tensor n = norm(exact ? hold_padding(V, V.detach(), all_ids(V)) : V.detach(), 0);
+    const Tensor n = norm(exact ? without_padding_gradient(V) : V.detach(), 0);
     return magnitude_over_norm(m, n);
 }
 
@@ -240,20 +238,20 @@ Tensor EmbeddingWithDoRA::scale() {
     const Tensor& table = embedding->weight;
     if (grad_enabled() && table.requires_grad()) return scale_of(table + lora.delta_weight());
     const bool through_norm = grad_enabled() && lora.options.norm_gradient == NormGradient::kExact;
-    const Tensor A = through_norm ? hold_padding(lora.A, lora.A.detach(), all_ids(lora.A)) : lora.A;
+    const Tensor A = through_norm ? without_padding_gradient(lora.A) : lora.A;
     return cache_.scale(!training && !grad_enabled(), {table.detach(), nullptr}, lora.B, A, m,
                         lora.scaling(), Axis::kIn, lora.options.norm_gradient);
 }
 
 Tensor EmbeddingWithDoRA::merged_weight(const Tensor& table) const {
     const Tensor V = table + lora.delta_weight();
-    return hold_padding(mul_row(V, scale_of(V)), V, all_ids(V));
+    return mul_row(V, scale_of(V));
 }
 
 Tensor EmbeddingWithDoRA::lookup(std::span<const int> ids) {
     if (is_merged()) return merged_form->lookup(ids);
-    const Tensor V = embedding->lookup(ids) + lora.lookup(ids);  // the rows of E + s A B
-    return hold_padding(mul_row(V, scale()), V, ids);
+    const Tensor V = embedding->lookup(ids) + lora.lookup(ids);  // first: it may shorten rows of E
+    return mul_row(V, scale());
 }
 
 }  // namespace slim

@@ -103,9 +103,9 @@ struct EmbeddingWithLoRA : EmbeddingAdapter {
 // The exact gradient of a norm reaches every row of A, seen or not, which makes A's gradient dense
 // and ends the promise that unseen rows stay zero. NormGradient::kDetached keeps both.
 //
-// The row of padding_idx is not scaled by c either (PEFT scales it). When max_norm shortens rows of
-// the table, the norms follow, so that c, and with it every other row, changes a little: merge when
-// the rows that matter have been looked up.
+// The row of padding_idx is scaled by c like the others, as in PEFT; its row of A gets no gradient.
+// When max_norm shortens rows of the table, the norms follow, so that c, and with it every other
+// row, changes a little: merge when the rows that matter have been looked up.
 struct EmbeddingWithDoRA : EmbeddingAdapter {
     EmbeddingWithDoRA(const ModulePtr& embedding, const AdapterOptions& options, Rng& seed);
 
@@ -117,7 +117,7 @@ struct EmbeddingWithDoRA : EmbeddingAdapter {
     Tensor lookup(std::span<const int> ids) override;
 
 private:
-    Tensor hold_padding(const Tensor& changed, const Tensor& held, std::span<const int> ids) const;
+    Tensor without_padding_gradient(const Tensor& table) const;
     Tensor scale_of(const Tensor& V) const;
     Tensor scale();
 

@@ -1,6 +1,8 @@
 // data/safetensors.h: the same bytes as the reference library, and every damaged file refused.
 #include "data/safetensors.h"
 
+#include <cstring>
+
 #ifdef __F16C__
 #include <immintrin.h>  // the processor's own conversion of half floats
 #endif
@@ -370,6 +372,22 @@ TEST_CASE("fault: 16-bit numbers are written as they were read, and rounded to t
         }
     CHECK(wrong == 0);
     CHECK_ERROR(store(full({2}, 65505), "F16"), "element 0 is 65505", "F16", "65504");
+}
+
+TEST_CASE("fault: a header of any length is padded to a multiple of 8, and to no more") {
+    ScratchFolder folder;
+    for (size_t length = 1; length <= 17; length++) {
+        TensorFile file;
+        file.tensors[std::string(length, 'n')] = store(ones({2}), "F32");
+        write_safetensors(folder / "x", file);
+        const std::string text = text_of(folder / "x");
+        uint64_t header;
+        std::memcpy(&header, text.data(), 8);
+        const std::string json = text.substr(8, header);
+        CHECK(header % 8 == 0);
+        CHECK(json.size() - (json.rfind('}') + 1) < 8);
+        CHECK(text.size() == 8 + header + 8);
+    }
 }
 
 }  // namespace slim

@@ -233,6 +233,14 @@ TEST_CASE("fault: the most similar name is found in bounded time") {
     nearest_name(std::string(200, 'b'), many);
 }
 
+TEST_CASE("fault: a rank of 0 is refused wherever it comes from") {
+    Rng rng(20);
+    Net net(rng);
+    CHECK_ERROR(attach(net, {.options = {.rank = 0}}, rng), "rank 0", "at least 1");
+    CHECK_ERROR(attach(net, {.rank_pattern = {{"head", 0}}}, rng), "rank 0", "at least 1");
+    CHECK_ERROR(ModuleSelector({.options = {.rank = -1}}), "rank -1");
+}
+
 // ---- what is written is read --------------------------------------------------------------------
 
 TEST_CASE("fault: what save_adapter writes, attach_adapter accepts: many layers, exclusions") {
