@@ -133,4 +133,26 @@ TEST_CASE("fault: source 4: a wrapper for both kinds of layer, and the Embedding
     for (real b : started.lora.B.to_vector()) CHECK(b == 0);
 }
 
+// The text between the marks, for each pair of them.
+static std::vector<std::string> blocks_of(const std::string& text, const std::string& begin,
+                                          const std::string& end) {
+    std::vector<std::string> blocks;
+    for (size_t at = text.find(begin); at != std::string::npos; at = text.find(begin, at)) {
+        at += begin.size();
+        const size_t stop = text.find(end, at);
+        blocks.push_back(text.substr(at, stop - at));
+    }
+    return blocks;
+}
+
+TEST_CASE("fault: the README's cells beside Python are those of the notebook") {
+    const std::string notebook = text_of("apps/notebook.cpp");
+    const std::vector<std::string> blocks = blocks_of(text_of("README.md"), "```cpp\n", "```");
+    REQUIRE(blocks.size() >= 2);
+    for (size_t i : {0, 1}) {
+        INFO(blocks[i]);
+        CHECK(notebook.find(blocks[i]) != std::string::npos);
+    }
+}
+
 }  // namespace slim
