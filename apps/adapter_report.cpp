@@ -65,7 +65,7 @@ std::string describe_adapter(const LoadedAdapter& adapter) {
     print_to(text, "\n%-32s %6s %8s %8s %12s  %s\n", "module", "rank", "alpha", "s", "|s B A|",
              adapter.config.method == Method::kDoRA ? "magnitudes" : "");
     for (const LoadedAdapter::Layer& layer : adapter.layers) {
-        const AdapterOptions options = options_for(adapter.config, layer.module);
+        const AdapterConfig options = config_for(adapter.config, layer.module);
         const double s = options.scaling_factor();
         print_to(text, "%-32s %6lld %8g %8g %12.6g", layer.module.c_str(),
                  static_cast<long long>(options.rank), options.alpha, s,
@@ -105,7 +105,7 @@ std::string check_adapter(const LoadedAdapter& adapter) {
         text +=
             "The trained biases replace the base's: PEFT does not put those back when the "
             "adapter is disabled.\n";
-    if (has_embedding && config.options.dropout > 0)
+    if (has_embedding && config.dropout > 0)
         text += "PEFT ignores lora_dropout on an Embedding.\n";
     if (config.method == Method::kDoRA)
         text += "A row of the base that is all zeros is NaN in PEFT, and unscaled here.\n";

@@ -59,11 +59,10 @@ Work floor_of_frozen(int64_t width, int64_t batch) {
 enum class What { kFull, kFrozen, kLoRA, kDoRAMerged, kDoRA };
 
 AdapterConfig config_for(What what, int64_t rank, Axis axis, NormGradient gradient) {
-    AdapterConfig config;
+    AdapterConfig config{.rank = rank, .alpha = 8, .axis = axis, .norm_gradient = gradient};
     config.method = what == What::kLoRA   ? Method::kLoRA
                     : what == What::kDoRA ? Method::kDoRA
                                           : Method::kDoRAMerged;
-    config.options = {.rank = rank, .alpha = 8, .axis = axis, .norm_gradient = gradient};
     return config;
 }
 

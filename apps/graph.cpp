@@ -23,7 +23,7 @@ static int graph(int argc, char** argv) {
         linear->set_requires_grad(false);
         return linear;
     };
-    const AdapterOptions adapter{.rank = 4, .alpha = 8};
+    const AdapterConfig adapter{.rank = 4, .alpha = 8};
     LinearWithLoRA first(frozen(784, 128), adapter, rng);
     LinearWithDoRAMerged second(frozen(128, 10), adapter, rng);
 

@@ -41,12 +41,10 @@ struct Settings {
     bool wants(const std::string& name) const { return method == name || method == "all"; }
 
     AdapterConfig adapter_config(const std::string& name) const {
-        AdapterConfig config;
-        config.method = name == "lora" ? Method::kLoRA : Method::kDoRA;
-        config.target_modules = split(target);
-        AdapterOptions& o = config.options;
-        o = {.rank = rank, .alpha = alpha};  // PEFT's choices
+        AdapterConfig o{.rank = rank, .alpha = alpha};  // PEFT's choices
         if (preset == "tutorial") o = tutorial_preset(rank, alpha);
+        o.method = name == "lora" ? Method::kLoRA : Method::kDoRA;
+        o.target_modules = split(target);
         o.dropout = dropout;
         if (axis == "out") o.axis = Axis::kOut;
         if (axis == "in") o.axis = Axis::kIn;
@@ -55,7 +53,7 @@ struct Settings {
         if (init == "kaiming") o.init = InitA::kKaiming;
         if (init == "gaussian") o.init = InitA::kGaussian;
         if (init == "tutorial") o.init = InitA::kTutorial;
-        return config;
+        return o;
     }
 
     // What a checkpoint must agree with to be resumed. The number of epochs may differ.
@@ -63,7 +61,7 @@ struct Settings {
         Json::Object config{{"method", name}, {"seed", of_seed}, {"batch", batch}, {"lr", lr},
                             {"shuffle", shuffle}};
         if (is_adapter(name)) {
-            const AdapterOptions o = adapter_config(name).options;
+            const AdapterConfig o = adapter_config(name);
             config["scaling"] = o.scaling_factor();
             config["rank"] = o.rank;
             config["dropout"] = o.dropout;
@@ -253,7 +251,7 @@ void write_json(const std::string& path, const std::vector<Row>& rows, const Set
 
 // A sentence for the top of the report.
 std::string describe(const Settings& s) {
-    const AdapterOptions o = s.adapter_config("dora").options;
+    const AdapterConfig o = s.adapter_config("dora");
     return "A perceptron 784-128-256-10 is pretrained on MNIST; copies of it are then trained " +
            to_text(s.epochs) + " epochs further. Batches of " + to_text(s.batch) +
            (s.shuffle ? ", shuffled" : ", in the order of the file") +
@@ -271,7 +269,7 @@ void check_settings(const Settings& s) {
     check(s.resume.empty() || s.quantize == "none" || !s.base.empty(),
           "--resume: a checkpoint does not hold the quantised base. hint: name it with --base");
     if (!s.save_adapter.empty() && s.wants("dora"))
-        check(s.adapter_config("dora").options.axis == Axis::kOut,
+        check(s.adapter_config("dora").axis == Axis::kOut,
               "--save-adapter: PEFT keeps one magnitude per output, this DoRA one per input",
               ". hint: add --axis out, or --preset peft");
     for (const std::string& folder : {s.save, s.save_adapter, s.report})

@@ -42,7 +42,7 @@ std::shared_ptr<MLP> make_model(const std::string& method, const std::string& ba
     if (!base.empty()) load_parameters(*model, base);
     const Method adapter = method == "lora" ? Method::kLoRA : Method::kDoRA;
     if (method != "full")
-        attach(*model, {.method = adapter, .options = tutorial_preset(4, 8)}, rng);
+        attach(*model, tutorial_preset(4, 8, adapter), rng);
     return model;
 }
 

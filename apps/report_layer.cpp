@@ -17,7 +17,7 @@ std::shared_ptr<LayerChange> first_layer_change(Module& model, int64_t pixels) {
         const auto* adapter = dynamic_cast<const LinearAdapter*>(m.module);
         if (!adapter) continue;
         if (adapter->linear->in_features() != pixels) return nullptr;
-        const Axis axis = adapter->lora.options.axis;
+        const Axis axis = adapter->lora.config.axis;
         const Tensor W = adapter->base_weight(), merged = adapter->merged_weight();
         return std::make_shared<LayerChange>(LayerChange{
             m.name, clone(W), adapter->lora.delta_weight(), merged, norm(W, reduced_axis(axis)),

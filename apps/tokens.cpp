@@ -186,7 +186,7 @@ static int tokens(int argc, char** argv) {
 
     std::printf("\nadapting to %s\n", adapt_path.c_str());
     AdapterSet adapters(model);
-    adapters.add("second", {.options = {.rank = rank, .alpha = 2 * double(rank)},
+    adapters.add("second", {.rank = rank, .alpha = 2 * double(rank),
                             .target_modules = {"embedding", "all-linear"}}, rng);
     std::printf("%s\n", trainable_report(model).c_str());
     AdamW adapter_adamw(lora_plus_groups(model, {.lr = 0.002}, 4));  // B learns 4 times as fast

@@ -77,21 +77,20 @@ ModulePtr trained_copy(const Module& module) {
                                     trained_copy(linear.bias));
 }
 
-ModulePtr adapter_around(const ModulePtr& base, const AdapterConfig& config,
-                         const AdapterOptions& options, Rng& seed) {
+ModulePtr adapter_around(const ModulePtr& base, const AdapterConfig& config, Rng& seed) {
     if (auto table = std::dynamic_pointer_cast<Embedding>(base)) {
         if (config.method == Method::kLoRA)
-            return std::make_shared<EmbeddingWithLoRA>(table, options, seed);
-        return std::make_shared<EmbeddingWithDoRA>(table, options, seed);
+            return std::make_shared<EmbeddingWithLoRA>(table, config, seed);
+        return std::make_shared<EmbeddingWithDoRA>(table, config, seed);
     }
     auto linear = std::dynamic_pointer_cast<Linear>(base);
     if (config.bias != BiasTraining::kNone && linear->bias.defined())
         linear = with_own_bias(*linear);
     switch (config.method) {
-        case Method::kLoRA: return std::make_shared<LinearWithLoRA>(linear, options, seed);
-        case Method::kDoRA: return std::make_shared<LinearWithDoRA>(linear, options, seed);
+        case Method::kLoRA: return std::make_shared<LinearWithLoRA>(linear, config, seed);
+        case Method::kDoRA: return std::make_shared<LinearWithDoRA>(linear, config, seed);
         case Method::kDoRAMerged:
-            return std::make_shared<LinearWithDoRAMerged>(linear, options, seed);
+            return std::make_shared<LinearWithDoRAMerged>(linear, config, seed);
     }
     fail("attach: unknown method");
 }
@@ -124,7 +123,7 @@ std::vector<AdaptedPlace> make_adapters(Module& model, ModuleSelector& selector,
     };
     for (const NamedModule& m : selected)
         add(m, Trained::kAdapter, [&](const ModulePtr& base) {
-            return adapter_around(base, config, selector.options_for(m.name), seed);
+            return adapter_around(base, selector.config_for(m.name), seed);
         });
     for (const NamedModule& m : candidates) {
         const bool taken = std::any_of(places.begin(), places.end(),
@@ -146,8 +145,8 @@ std::vector<std::string> select_modules(Module& model, const AdapterConfig& conf
     return names;
 }
 
-AdapterOptions options_for(const AdapterConfig& config, const std::string& module) {
-    return ModuleSelector(config).options_for(module);
+AdapterConfig config_for(const AdapterConfig& config, const std::string& module) {
+    return ModuleSelector(config).config_for(module);
 }
 
 AdapterSet attach(Module& model, const AdapterConfig& config, Rng& seed) {

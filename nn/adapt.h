@@ -1,7 +1,7 @@
 // Putting adapters into a model: attaching, switching, merging, freezing, and reporting what is
 // trained. Which modules are adapted, and how, is an AdapterConfig (select.h).
 //
-//     AdapterSet adapters = attach(model, {.options = {.rank = 4, .alpha = 8}}, rng);
+//     AdapterSet adapters = attach(model, {.rank = 4, .alpha = 8}, rng);
 //     ... train ...
 //     adapters.merge();      // inference at the base's price
 //     adapters.unmerge();    // as before, to the bit
@@ -24,8 +24,8 @@ namespace slim {
 // nothing that could be adapted, listing what there is. (PEFT stays silent.)
 std::vector<std::string> select_modules(Module& model, const AdapterConfig& config);
 
-// The options for one module: those of the configuration, with what its patterns say.
-AdapterOptions options_for(const AdapterConfig& config, const std::string& module);
+// The configuration of one module: rank_pattern and alpha_pattern have their say.
+AdapterConfig config_for(const AdapterConfig& config, const std::string& module);
 
 // A module of a model and what takes its place: an Adapter around it, or a copy of it that is
 // trained in part or whole.

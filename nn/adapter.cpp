@@ -5,8 +5,9 @@
 
 namespace slim {
 
-AdapterOptions tutorial_preset(int64_t rank, double alpha) {
-    return {.rank = rank,
+AdapterConfig tutorial_preset(int64_t rank, double alpha, Method method) {
+    return {.method = method,
+            .rank = rank,
             .alpha = alpha,
             .scaling = Scaling::kAlpha,
             .init = InitA::kTutorial,
@@ -14,7 +15,7 @@ AdapterOptions tutorial_preset(int64_t rank, double alpha) {
             .norm_gradient = NormGradient::kExact};
 }
 
-double AdapterOptions::scaling_factor() const {
+double AdapterConfig::scaling_factor() const {
     switch (scaling) {
         case Scaling::kAlpha: return alpha;
         case Scaling::kAlphaOverRank: return alpha / double(rank);
@@ -23,7 +24,7 @@ double AdapterOptions::scaling_factor() const {
     fail("adapter: unknown scaling");
 }
 
-std::string AdapterOptions::text() const {
+std::string AdapterConfig::text() const {
     const char* formula = scaling == Scaling::kAlpha           ? "alpha"
                           : scaling == Scaling::kAlphaOverRank ? "alpha / rank"
                                                                : "alpha / sqrt(rank)";
@@ -32,7 +33,7 @@ std::string AdapterOptions::text() const {
            (dropout > 0 ? ", dropout=" + to_text(dropout) : "");
 }
 
-void AdapterOptions::check_valid() const {
+void AdapterConfig::check_valid() const {
     check(rank > 0, "adapter: rank ", rank, "; the rank must be at least 1");
     check(dropout >= 0 && dropout <= 1, "adapter: dropout ", dropout,
           "; the probability must be between 0 and 1");
@@ -43,7 +44,7 @@ std::string Adapter::extra() const {
     std::string text;
     if (is_dora())
         text = std::string("magnitude per ") + magnitude_per() + ", norm gradient " +
-               (adapter_options().norm_gradient == NormGradient::kExact ? "exact" : "detached");
+               (config().norm_gradient == NormGradient::kExact ? "exact" : "detached");
     if (is_merged()) text += text.empty() ? "merged" : ", merged";
     return text;
 }

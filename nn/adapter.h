@@ -2,6 +2,10 @@
 // saves them needs to know. The adapters themselves are in lora.h, dora.h and embedding.h.
 #pragma once
 
+#include <map>
+#include <string>
+#include <vector>
+
 #include "nn/dora_scale.h"  // Axis, NormGradient
 #include "nn/module.h"
 
@@ -16,10 +20,16 @@ enum class InitA {
     kTutorial,  // normal with standard deviation 1/sqrt(rank): the "from scratch" tutorials
 };
 
-// The choices in which the sources of LoRA and DoRA differ. The defaults are those of Hugging Face
-// PEFT. The "from scratch" tutorials choose otherwise: tutorial_preset(). A layer prints its rank,
-// alpha and scaling, so that the two are not confused.
-struct AdapterOptions {
+enum class Method { kLoRA, kDoRA, kDoRAMerged };
+enum class BiasTraining { kNone, kAll, kLoRAOnly };  // of no Linear, of every one, of adapted ones
+
+// What to adapt, and how. (PEFT: LoraConfig) The choices in which the sources of LoRA and DoRA
+// differ have the defaults of Hugging Face PEFT. The "from scratch" tutorials choose otherwise:
+// tutorial_preset(). A layer prints its rank, alpha and scaling, so that the two are not confused.
+struct AdapterConfig {
+    Method method = Method::kLoRA;
+
+    // One layer; all that LinearWithLoRA and the like look at.
     int64_t rank = 8;
     double alpha = 8;
     Scaling scaling = Scaling::kAlphaOverRank;  // s = alpha, alpha / rank or alpha / sqrt(rank)
@@ -28,6 +38,27 @@ struct AdapterOptions {
     Axis axis = Axis::kOut;
     NormGradient norm_gradient = NormGradient::kDetached;  // as the paper, section 4.3
 
+    // The modules to adapt: a list of names or, instead of it, one pattern.
+    std::vector<std::string> target_modules = {"all-linear"};
+    std::string target_pattern = {};
+    std::vector<std::string> exclude_modules = {};
+    std::string exclude_pattern = {};
+
+    // Of what the list selects by the ends of names, only these layers: the number after the first
+    // layers_pattern in a name ("layers" in "model.layers.3.fc1"; empty: any word). Empty: all.
+    std::vector<int64_t> layers_to_transform = {};
+    std::vector<std::string> layers_pattern = {};
+
+    // Options for single modules: patterns for the name or its last parts, of which the first in
+    // alphabetical order that matches counts. "^fc1" is the whole name.
+    std::map<std::string, int64_t> rank_pattern = {};
+    std::map<std::string, double> alpha_pattern = {};
+
+    // Modules that are trained and saved whole, such as a new head. Names, as in target_modules.
+    std::vector<std::string> modules_to_save = {};
+    BiasTraining bias = BiasTraining::kNone;
+    std::string task_type = {};  // written for PEFT; without meaning here
+
     double scaling_factor() const;  // s
     std::string text() const;       // "rank=4, alpha=8, scaling=2 (alpha / rank)", as layers print
     void check_valid() const;       // throws a sentence about the first option that makes no sense
@@ -35,7 +66,7 @@ struct AdapterOptions {
 
 // The choices of the "LoRA and DoRA from scratch" tutorials: s = alpha, A from
 // N(0, 1 / sqrt(rank)), one magnitude per input, and a gradient through the norm.
-AdapterOptions tutorial_preset(int64_t rank, double alpha);
+AdapterConfig tutorial_preset(int64_t rank, double alpha, Method method = Method::kLoRA);
 
 // A tensor of an adapter under the name that it has in PEFT's files.
 struct AdapterTensor {
@@ -48,7 +79,7 @@ struct AdapterTensor {
 struct Adapter : Module {
     Tensor m;  // DoRA's magnitude; undefined in LoRA
 
-    virtual const AdapterOptions& adapter_options() const = 0;
+    virtual const AdapterConfig& config() const = 0;
     virtual ModulePtr base() const = 0;    // the module as it was, untouched
     virtual ModulePtr merged() const = 0;  // a plain module with the change worked into a copy
     virtual std::vector<AdapterTensor> adapter_tensors() = 0;

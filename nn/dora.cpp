@@ -19,22 +19,22 @@ namespace slim {
 
 // ---- what both forms hold -----------------------------------------------------------------------
 
-DoRABase::DoRABase(const ModulePtr& module, const AdapterOptions& options, Rng& seed)
-    : LinearAdapter(module, options, seed) {
-    m = initial_magnitude(linear->frozen(), options.axis);
+DoRABase::DoRABase(const ModulePtr& module, const AdapterConfig& config, Rng& seed)
+    : LinearAdapter(module, config, seed) {
+    m = initial_magnitude(linear->frozen(), config.axis);
 }
 
 Tensor DoRABase::merged_weight() const {
     const Tensor V = base_weight() + lora.delta_weight();
-    const bool exact = lora.options.norm_gradient == NormGradient::kExact;
-    const Tensor n = norm(exact ? V : V.detach(), reduced_axis(lora.options.axis));
+    const bool exact = lora.config.norm_gradient == NormGradient::kExact;
+    const Tensor n = norm(exact ? V : V.detach(), reduced_axis(lora.config.axis));
     const Tensor c = magnitude_over_norm(m, n);
-    return lora.options.axis == Axis::kOut ? mul_col(V, c) : mul_row(V, c);
+    return lora.config.axis == Axis::kOut ? mul_col(V, c) : mul_row(V, c);
 }
 
 Tensor LinearWithDoRAMerged::forward(const Tensor& x) {
     if (is_merged()) return merged_form->forward(x);
-    check(lora.options.dropout == 0, "LinearWithDoRAMerged: dropout ", lora.options.dropout,
+    check(lora.config.dropout == 0, "LinearWithDoRAMerged: dropout ", lora.config.dropout,
           "; the merged form has no adapter branch to drop from. hint: use LinearWithDoRA");
     return slim::linear(x, merged_weight(), linear->bias);
 }
@@ -44,7 +44,7 @@ Tensor LinearWithDoRAMerged::forward(const Tensor& x) {
 // c, which in evaluation is the same from call to call.
 Tensor LinearWithDoRA::scale() {
     return cache_.scale(!training && !grad_enabled(), linear->frozen(), lora.A, lora.B, m,
-                        lora.scaling(), lora.options.axis, lora.options.norm_gradient);
+                        lora.scaling(), lora.config.axis, lora.config.norm_gradient);
 }
 
 // From this many numbers in W on, a second pass over them costs more than copying x.
@@ -54,15 +54,15 @@ Tensor LinearWithDoRA::forward(const Tensor& x) {
     if (is_merged()) return merged_form->forward(x);
     const FrozenWeight W = linear->frozen();
     const Tensor &bias = linear->bias, &A = lora.A, &B = lora.B;
-    const bool per_output = lora.options.axis == Axis::kOut;
+    const bool per_output = lora.config.axis == Axis::kOut;
     if (!linear->quantized && linear->weight.requires_grad()) {
-        check(!training || lora.options.dropout == 0, "LinearWithDoRA: dropout ",
-              lora.options.dropout, " over a weight that is trained; there is no branch to drop ",
+        check(!training || lora.config.dropout == 0, "LinearWithDoRA: dropout ",
+              lora.config.dropout, " over a weight that is trained; there is no branch to drop ",
               "from then. hint: freeze the weight, or set the dropout to 0");
         return slim::linear(x, merged_weight(), bias);
     }
 
-    if (training && lora.options.dropout > 0) {
+    if (training && lora.config.dropout > 0) {
         // PEFT's form: the base sees x, and what the adapter changes about it sees dropout(x).
         const Tensor c = scale(), dropped = lora.input(x);
         if (per_output) {
@@ -78,7 +78,7 @@ Tensor LinearWithDoRA::forward(const Tensor& x) {
     }
     if (training)
         return dora_linear(x, W, cache_.weight_norms(W, Axis::kOut), bias, A, B, m, lora.scaling(),
-                           lora.options.norm_gradient, W.out() * W.in() >= kStackFrom);
+                           lora.config.norm_gradient, W.out() * W.in() >= kStackFrom);
     const Tensor y = mul_row(lora_linear(x, W, {}, x, A, B, lora.scaling()), scale());
     return bias.defined() ? add_row(y, bias) : y;
 }

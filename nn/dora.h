@@ -15,10 +15,10 @@
 
 namespace slim {
 
-// What both forms hold. m is [out] or [in], by options.axis. It starts at the norm of W, so that a
+// What both forms hold. m is [out] or [in], by config.axis. It starts at the norm of W, so that a
 // fresh adapter changes nothing.
 struct DoRABase : LinearAdapter {
-    DoRABase(const ModulePtr& linear, const AdapterOptions& options, Rng& seed);
+    DoRABase(const ModulePtr& linear, const AdapterConfig& config, Rng& seed);
 
     Tensor merged_weight() const override;  // W'
 

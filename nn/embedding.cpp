@@ -119,18 +119,18 @@ std::string Embedding::extra() const {
 
 // ---- the adapter's branch -----------------------------------------------------------------------
 
-LoRAEmbeddingLayer::LoRAEmbeddingLayer(const Embedding& table, const AdapterOptions& options,
+LoRAEmbeddingLayer::LoRAEmbeddingLayer(const Embedding& table, const AdapterConfig& config,
                                        Rng& seed)
-    : options(options), lookup_options(table.options), rng(0) {
-    options.check_valid();
+    : config(config), lookup_options(table.options), rng(0) {
+    config.check_valid();
     lookup_options.max_norm = 0;
-    const Shape shape_A{table.weight.size(0), options.rank},
-        shape_B{options.rank, table.weight.size(1)};
-    if (options.init == InitA::kTutorial) {
+    const Shape shape_A{table.weight.size(0), config.rank},
+        shape_B{config.rank, table.weight.size(1)};
+    if (config.init == InitA::kTutorial) {
         A = normal(shape_A, 0, 0.02, seed);
         B = zeros(shape_B);
         if (const int padding = table.options.padding_idx; padding >= 0)
-            std::fill_n(A.mutable_data() + padding * options.rank, options.rank, real(0));
+            std::fill_n(A.mutable_data() + padding * config.rank, config.rank, real(0));
     } else {
         A = zeros(shape_A);
         B = normal(shape_B, 0, 1, seed);
@@ -143,12 +143,12 @@ LoRAEmbeddingLayer::LoRAEmbeddingLayer(const Embedding& table, const AdapterOpti
 Tensor LoRAEmbeddingLayer::delta_weight() const { return slim::scale(matmul(A, B), scaling()); }
 
 std::string LoRAEmbeddingLayer::extra() const {
-    return to_text(A.size(0)) + ", " + to_text(B.size(1)) + ", " + options.text();
+    return to_text(A.size(0)) + ", " + to_text(B.size(1)) + ", " + config.text();
 }
 
 Tensor LoRAEmbeddingLayer::lookup(std::span<const int> ids) {
     const Tensor rows = embedding(A, ids, lookup_options);  // [ids, rank]
-    return scaling() * matmul(training ? dropout(rows, options.dropout, rng) : rows, B);
+    return scaling() * matmul(training ? dropout(rows, config.dropout, rng) : rows, B);
 }
 
 // ---- around an Embedding ------------------------------------------------------------------------
@@ -161,14 +161,14 @@ static std::shared_ptr<Embedding> expect_embedding(const ModulePtr& module) {
     return embedding;
 }
 
-EmbeddingAdapter::EmbeddingAdapter(const ModulePtr& module, const AdapterOptions& options,
+EmbeddingAdapter::EmbeddingAdapter(const ModulePtr& module, const AdapterConfig& config,
                                    Rng& seed)
-    : embedding(expect_embedding(module)), lora(*embedding, options, seed) {}
+    : embedding(expect_embedding(module)), lora(*embedding, config, seed) {}
 
 EmbeddingAdapter::EmbeddingAdapter(int64_t num_embeddings, int64_t dim,
-                                   const AdapterOptions& options, Rng& seed,
+                                   const AdapterConfig& config, Rng& seed,
                                    EmbeddingOptions table)
-    : EmbeddingAdapter(std::make_shared<Embedding>(num_embeddings, dim, seed, table), options,
+    : EmbeddingAdapter(std::make_shared<Embedding>(num_embeddings, dim, seed, table), config,
                        seed) {}
 
 std::vector<AdapterTensor> EmbeddingAdapter::adapter_tensors() {
@@ -211,9 +211,9 @@ Tensor EmbeddingWithLoRA::lookup(std::span<const int> ids) {
 // s B A does a Linear's: A and B exchange their places. One magnitude per dimension is then one per
 // input, and dora_scale() computes c without forming E + s A B.
 
-EmbeddingWithDoRA::EmbeddingWithDoRA(const ModulePtr& module, const AdapterOptions& options,
+EmbeddingWithDoRA::EmbeddingWithDoRA(const ModulePtr& module, const AdapterConfig& config,
                                      Rng& seed)
-    : EmbeddingAdapter(module, options, seed) {
+    : EmbeddingAdapter(module, config, seed) {
     m = initial_magnitude({embedding->weight, nullptr}, Axis::kIn);
 }
 
@@ -228,7 +228,7 @@ Tensor EmbeddingWithDoRA::without_padding_gradient(const Tensor& table) const {
 
 // c by the definition. The exact norm's gradient reaches every row of V but padding's.
 Tensor EmbeddingWithDoRA::scale_of(const Tensor& V) const {
-    const bool exact = lora.options.norm_gradient == NormGradient::kExact;
+    const bool exact = lora.config.norm_gradient == NormGradient::kExact;
     const Tensor n = norm(exact ? without_padding_gradient(V) : V.detach(), 0);
     return magnitude_over_norm(m, n);
 }
@@ -237,10 +237,10 @@ Tensor EmbeddingWithDoRA::scale_of(const Tensor& V) const {
 Tensor EmbeddingWithDoRA::scale() {
     const Tensor& table = embedding->weight;
     if (grad_enabled() && table.requires_grad()) return scale_of(table + lora.delta_weight());
-    const bool through_norm = grad_enabled() && lora.options.norm_gradient == NormGradient::kExact;
+    const bool through_norm = grad_enabled() && lora.config.norm_gradient == NormGradient::kExact;
     const Tensor A = through_norm ? without_padding_gradient(lora.A) : lora.A;
     return cache_.scale(!training && !grad_enabled(), {table.detach(), nullptr}, lora.B, A, m,
-                        lora.scaling(), Axis::kIn, lora.options.norm_gradient);
+                        lora.scaling(), Axis::kIn, lora.config.norm_gradient);
 }
 
 Tensor EmbeddingWithDoRA::merged_weight(const Tensor& table) const {

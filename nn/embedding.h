@@ -49,20 +49,20 @@ struct Embedding : Module {
 // table's options say (sparse, scale_grad_by_freq). max_norm is the table's alone: A is never
 // shortened.
 //
-// Of AdapterOptions, axis is about Linear and means nothing here.
+// Of AdapterConfig, axis is about Linear and means nothing here.
 
 // The adapter's own branch: ids -> s dropout(A[ids]) B. Dropout, while training, zeroes single
 // numbers of the rows that were looked up and scales the rest by 1 / (1 - p): the input that it has
 // in a Linear is here an id.
 struct LoRAEmbeddingLayer : Module {
     Tensor A, B;  // [num_embeddings, rank], [rank, dim]
-    AdapterOptions options;
+    AdapterConfig config;
     EmbeddingOptions lookup_options;
     Rng rng;  // for dropout
 
-    LoRAEmbeddingLayer(const Embedding& table, const AdapterOptions& options, Rng& seed);
+    LoRAEmbeddingLayer(const Embedding& table, const AdapterConfig& config, Rng& seed);
 
-    double scaling() const { return options.scaling_factor(); }
+    double scaling() const { return config.scaling_factor(); }
     Tensor delta_weight() const;  // s A B [num_embeddings, dim], what merging adds to the table
 
     std::string name() const override { return "LoRAEmbeddingLayer"; }
@@ -77,15 +77,15 @@ struct EmbeddingAdapter : Adapter {
     LoRAEmbeddingLayer lora;
 
     // Around a module that must be an Embedding, or around a new one.
-    EmbeddingAdapter(const ModulePtr& embedding, const AdapterOptions& options, Rng& seed);
-    EmbeddingAdapter(int64_t num_embeddings, int64_t dim, const AdapterOptions& options, Rng& seed,
+    EmbeddingAdapter(const ModulePtr& embedding, const AdapterConfig& config, Rng& seed);
+    EmbeddingAdapter(int64_t num_embeddings, int64_t dim, const AdapterConfig& config, Rng& seed,
                      EmbeddingOptions table = {});
 
     // The table [num_embeddings, dim] with the adapter's change in it; differentiable.
     virtual Tensor merged_weight(const Tensor& table) const = 0;
 
     std::vector<Member> members() override { return {{"embedding", *embedding}, {"lora", lora}}; }
-    const AdapterOptions& adapter_options() const override { return lora.options; }
+    const AdapterConfig& config() const override { return lora.config; }
     const char* magnitude_per() const override { return "dimension"; }
     ModulePtr base() const override { return embedding; }
     ModulePtr merged() const override;
@@ -107,7 +107,7 @@ struct EmbeddingWithLoRA : EmbeddingAdapter {
 // When max_norm shortens rows of the table, the norms follow, so that c, and with it every other
 // row, changes a little: merge when the rows that matter have been looked up.
 struct EmbeddingWithDoRA : EmbeddingAdapter {
-    EmbeddingWithDoRA(const ModulePtr& embedding, const AdapterOptions& options, Rng& seed);
+    EmbeddingWithDoRA(const ModulePtr& embedding, const AdapterConfig& config, Rng& seed);
 
     std::string name() const override { return "EmbeddingWithDoRA"; }
     std::vector<Member> members() override {

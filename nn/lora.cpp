@@ -21,11 +21,11 @@ static Tensor initial_A(int64_t rank, int64_t in, InitA init, Rng& seed) {
     fail("LoRA: unknown initialisation of A");
 }
 
-LoRALayer::LoRALayer(int64_t in_features, int64_t out_features, AdapterOptions options, Rng& seed)
-    : options(options), rng(0) {
-    options.check_valid();
-    A = initial_A(options.rank, in_features, options.init, seed).set_requires_grad();
-    B = zeros({out_features, options.rank}).set_requires_grad();
+LoRALayer::LoRALayer(int64_t in_features, int64_t out_features, AdapterConfig config, Rng& seed)
+    : config(config), rng(0) {
+    config.check_valid();
+    A = initial_A(config.rank, in_features, config.init, seed).set_requires_grad();
+    B = zeros({out_features, config.rank}).set_requires_grad();
     rng = Rng(seed.bits());
 }
 
@@ -33,11 +33,11 @@ Tensor LoRALayer::delta_weight() const { return scaling() * matmul(B, A); }
 
 std::string LoRALayer::extra() const {
     return "in_features=" + to_text(A.size(1)) + ", out_features=" + to_text(B.size(0)) + ", " +
-           options.text();
+           config.text();
 }
 
 Tensor LoRALayer::input(const Tensor& x) {
-    return training ? dropout(x, options.dropout, rng) : x;
+    return training ? dropout(x, config.dropout, rng) : x;
 }
 
 Tensor LoRALayer::forward(const Tensor& x) { return project(input(x)); }
@@ -49,13 +49,13 @@ Tensor LoRALayer::project(const Tensor& x) const {
 
 // ---- around a Linear ----------------------------------------------------------------------------
 
-LinearAdapter::LinearAdapter(const ModulePtr& module, const AdapterOptions& options, Rng& seed)
+LinearAdapter::LinearAdapter(const ModulePtr& module, const AdapterConfig& config, Rng& seed)
     : linear(as_linear(module)),
-      lora(linear->in_features(), linear->out_features(), options, seed) {}
+      lora(linear->in_features(), linear->out_features(), config, seed) {}
 
 LinearAdapter::LinearAdapter(int64_t in_features, int64_t out_features,
-                             const AdapterOptions& options, Rng& seed, bool with_bias)
-    : LinearAdapter(std::make_shared<Linear>(in_features, out_features, seed, with_bias), options,
+                             const AdapterConfig& config, Rng& seed, bool with_bias)
+    : LinearAdapter(std::make_shared<Linear>(in_features, out_features, seed, with_bias), config,
                     seed) {}
 
 std::vector<AdapterTensor> LinearAdapter::adapter_tensors() {

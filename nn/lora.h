@@ -15,12 +15,12 @@ namespace slim {
 // The adapter's own branch: x [batch, in] -> s dropout(x) A^T B^T [batch, out].
 struct LoRALayer : Module {
     Tensor A, B;  // [rank, in], [out, rank]
-    AdapterOptions options;
+    AdapterConfig config;
     Rng rng;  // for dropout
 
-    LoRALayer(int64_t in_features, int64_t out_features, AdapterOptions options, Rng& seed);
+    LoRALayer(int64_t in_features, int64_t out_features, AdapterConfig config, Rng& seed);
 
-    double scaling() const { return options.scaling_factor(); }
+    double scaling() const { return config.scaling_factor(); }
     Tensor delta_weight() const;  // s B A [out, in], what merging adds to W; differentiable
 
     std::string name() const override { return "LoRALayer"; }
@@ -37,17 +37,17 @@ struct LinearAdapter : Adapter {
     LoRALayer lora;
 
     // Around a module that must be a Linear, or around a new one; throws a sentence otherwise.
-    LinearAdapter(const ModulePtr& linear, const AdapterOptions& options, Rng& seed);
-    LinearAdapter(int64_t in_features, int64_t out_features, const AdapterOptions& options,
+    LinearAdapter(const ModulePtr& linear, const AdapterConfig& config, Rng& seed);
+    LinearAdapter(int64_t in_features, int64_t out_features, const AdapterConfig& config,
                   Rng& seed, bool with_bias = true);
 
     virtual Tensor merged_weight() const = 0;  // [out, in]; differentiable
     Tensor base_weight() const;                // W, restored to float if it is quantised
 
     std::vector<Member> members() override { return {{"linear", *linear}, {"lora", lora}}; }
-    const AdapterOptions& adapter_options() const override { return lora.options; }
+    const AdapterConfig& config() const override { return lora.config; }
     const char* magnitude_per() const override {
-        return lora.options.axis == Axis::kOut ? "output" : "input";
+        return lora.config.axis == Axis::kOut ? "output" : "input";
     }
     ModulePtr base() const override { return linear; }
     ModulePtr merged() const override;

@@ -124,7 +124,7 @@ Shapes expected_by(const LoadedAdapter& adapter, ModuleSelector& selector) {
     Shapes expected;
     for (const auto& [module, is_embedding, in, out] : adapter.layers) {
         if (!selector.selects(module, !is_embedding)) continue;
-        const int64_t rank = selector.options_for(module).rank;
+        const int64_t rank = selector.config_for(module).rank;
         expected[tensor_name(module, end_A(is_embedding))] = {rank, in};
         expected[tensor_name(module, end_B(is_embedding))] = {out, rank};
         if (config.method != Method::kLoRA) expected[tensor_name(module, kMagnitude)] = {out};
@@ -282,7 +282,7 @@ void save_adapter(const std::string& folder, const AdapterSet& adapters,
     for (const AdaptedPlace& place : places) {
         const auto* linear = dynamic_cast<const LinearAdapter*>(place.adapted.get());
         const bool per_input =
-            linear && linear->is_dora() && linear->lora.options.axis == Axis::kIn;
+            linear && linear->is_dora() && linear->lora.config.axis == Axis::kIn;
         check(
             !per_input, folder, ": not written: ", place.name, " has a magnitude per input, and ",
             "PEFT's DoRA has one per output; the two cannot be converted, only the merged weight ",
@@ -387,11 +387,14 @@ namespace {
 
 // W' of one layer: by the modules themselves, so that there is one formula for it.
 Tensor merged_weight(const LoadedAdapter& adapter, const LoadedAdapter::Layer& layer,
-                     const AdapterOptions& options, const Tensor& weight) {
+                     AdapterConfig config, const Tensor& weight) {
     Sequential model({layer.is_embedding ? ModulePtr(std::make_shared<Embedding>(weight))
                                          : ModulePtr(std::make_shared<Linear>(weight))});
-    const AdapterConfig config{
-        .method = adapter.config.method, .options = options, .target_modules = {"0"}};
+    config = {.method = config.method,
+              .rank = config.rank,
+              .alpha = config.alpha,
+              .scaling = config.scaling,
+              .target_modules = {"0"}};
     Rng unused(0);
     ModuleSelector selector(config);
     std::vector<AdaptedPlace> places = make_adapters(model, selector, config, unused);
@@ -482,7 +485,7 @@ TensorFile merge_into(const TensorFile& base, const LoadedAdapter& adapter) {
                 const std::string name = layer.module + "." + kBaseWeight;
                 if (difference > 0) notes.push_back(differs_from_base(adapter, name, difference));
             }
-            return merged_weight(adapter, layer, selector.options_for(layer.module), of_base);
+            return merged_weight(adapter, layer, selector.config_for(layer.module), of_base);
         });
     }
     for (const auto& [name, stored] : adapter.file.tensors) {

@@ -14,11 +14,11 @@ namespace {
 const char* const kBiasWords[] = {"none", "all", "lora_only"};  // in BiasTraining's order
 
 // The lora_alpha with which PEFT, which divides by the rank or its root, comes to our s.
-Json peft_alpha(const AdapterOptions& options, bool use_rslora) {
-    double alpha = options.alpha;
-    if (options.scaling == Scaling::kAlpha) alpha *= double(options.rank);
-    if (options.scaling == Scaling::kAlphaOverSqrtRank && !use_rslora)
-        alpha *= std::sqrt(double(options.rank));
+Json peft_alpha(const AdapterConfig& config, bool use_rslora) {
+    double alpha = config.alpha;
+    if (config.scaling == Scaling::kAlpha) alpha *= double(config.rank);
+    if (config.scaling == Scaling::kAlphaOverSqrtRank && !use_rslora)
+        alpha *= std::sqrt(double(config.rank));
     return alpha == std::floor(alpha) && std::fabs(alpha) < 1e15 ? Json(int64_t(alpha)) : alpha;
 }
 
@@ -84,22 +84,22 @@ Json config_to_json(const AdapterSet& adapters, const std::string& base_name) {
         layers.push_back(place.adapter());
     }
     check(!layers.empty(), "there is no adapter in the model");
-    const AdapterOptions& first = layers[0]->adapter_options();
+    const AdapterConfig& first = layers[0]->config();
     bool use_rslora = true;
     for (size_t i = 0; i < layers.size(); i++) {
-        const AdapterOptions& options = layers[i]->adapter_options();
-        check(layers[i]->is_dora() == layers[0]->is_dora() && options.dropout == first.dropout,
+        const AdapterConfig& layer = layers[i]->config();
+        check(layers[i]->is_dora() == layers[0]->is_dora() && layer.dropout == first.dropout,
               names[0], " and ", names[i], " differ in their method or dropout, of which PEFT has ",
               "one for all layers");
-        use_rslora = use_rslora && options.scaling == Scaling::kAlphaOverSqrtRank;
+        use_rslora = use_rslora && layer.scaling == Scaling::kAlphaOverSqrtRank;
     }
     std::vector<Json> ranks, alphas;
     for (const Adapter* layer : layers) {
-        ranks.emplace_back(layer->adapter_options().rank);
-        alphas.push_back(peft_alpha(layer->adapter_options(), use_rslora));
+        ranks.emplace_back(layer->config().rank);
+        alphas.push_back(peft_alpha(layer->config(), use_rslora));
     }
-    const Json rank = common_value(config.options.rank, ranks);
-    const Json alpha = common_value(peft_alpha(config.options, use_rslora), alphas);
+    const Json rank = common_value(config.rank, ranks);
+    const Json alpha = common_value(peft_alpha(config, use_rslora), alphas);
     Json::Object rank_pattern, alpha_pattern;
     for (size_t i = 0; i < names.size(); i++) {
         if (ranks[i] != rank) rank_pattern[pattern_key(names[i], names)] = ranks[i];
@@ -263,21 +263,20 @@ AdapterConfig config_from_json(const Json& json, const std::string& path,
                  "; slimgrad does not have that, and would compute something else");
 
     AdapterConfig config;
-    AdapterOptions& options = config.options;
     if (reader.flag("use_dora")) config.method = Method::kDoRA;
-    if (reader.flag("use_rslora")) options.scaling = Scaling::kAlphaOverSqrtRank;
+    if (reader.flag("use_rslora")) config.scaling = Scaling::kAlphaOverSqrtRank;
     config.bias = read_bias(reader);
-    options.init = read_init(reader);
-    options.alpha = reader.number("lora_alpha", 8);
-    options.dropout = reader.number("lora_dropout", 0);
-    check(options.dropout >= 0 && options.dropout <= 1, reader.name("lora_dropout"), ": is ",
-          options.dropout, "; a probability is between 0 and 1");
+    config.init = read_init(reader);
+    config.alpha = reader.number("lora_alpha", 8);
+    config.dropout = reader.number("lora_dropout", 0);
+    check(config.dropout >= 0 && config.dropout <= 1, reader.name("lora_dropout"), ": is ",
+          config.dropout, "; a probability is between 0 and 1");
     const auto read_rank = [&](const Json& value, const std::string& name) {
         const int64_t rank = value.as_int(name);
         check(rank >= 1, name, ": is ", rank, "; a rank is at least 1");
         return rank;
     };
-    if (const Json* r = reader.find("r")) options.rank = read_rank(*r, reader.name("r"));
+    if (const Json* r = reader.find("r")) config.rank = read_rank(*r, reader.name("r"));
     if (const Json* pattern = reader.find_or_null("rank_pattern"))
         for (const auto& [key, value] : pattern->as_object(reader.name("rank_pattern")))
             config.rank_pattern[key] = read_rank(value, reader.name("rank_pattern: " + key));

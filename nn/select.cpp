@@ -27,8 +27,8 @@ std::vector<std::string> last_parts(const std::string& name) {
 
 }  // namespace
 
-ModuleSelector::ModuleSelector(const AdapterConfig& config) : options_(config.options) {
-    options_.check_valid();
+ModuleSelector::ModuleSelector(const AdapterConfig& config) : config_(config) {
+    config.check_valid();
     const auto fill = [](Names& names, const char* key, const std::vector<std::string>& list,
                          const std::string& pattern) {
         names.key = key;
@@ -127,11 +127,11 @@ Value ModuleSelector::override_of(std::vector<Override<Value>>& overrides, const
     return otherwise;
 }
 
-AdapterOptions ModuleSelector::options_for(const std::string& name) {
-    AdapterOptions options = options_;
-    options.rank = override_of(ranks_, name, options.rank);
-    options.alpha = override_of(alphas_, name, options.alpha);
-    return options;
+AdapterConfig ModuleSelector::config_for(const std::string& name) {
+    AdapterConfig config = config_;
+    config.rank = override_of(ranks_, name, config.rank);
+    config.alpha = override_of(alphas_, name, config.alpha);
+    return config;
 }
 
 // ---- what has matched nothing -------------------------------------------------------------------

@@ -16,36 +16,6 @@
 
 namespace slim {
 
-enum class Method { kLoRA, kDoRA, kDoRAMerged };
-enum class BiasTraining { kNone, kAll, kLoRAOnly };  // of no Linear, of every one, of adapted ones
-
-// What to adapt, and how. (PEFT: LoraConfig)
-struct AdapterConfig {
-    Method method = Method::kLoRA;
-    AdapterOptions options = {};
-
-    // The modules to adapt: a list of names or, instead of it, one pattern.
-    std::vector<std::string> target_modules = {"all-linear"};
-    std::string target_pattern = {};
-    std::vector<std::string> exclude_modules = {};
-    std::string exclude_pattern = {};
-
-    // Of what the list selects by the ends of names, only these layers: the number after the first
-    // layers_pattern in a name ("layers" in "model.layers.3.fc1"; empty: any word). Empty: all.
-    std::vector<int64_t> layers_to_transform = {};
-    std::vector<std::string> layers_pattern = {};
-
-    // Options for single modules: patterns for the name or its last parts, of which the first in
-    // alphabetical order that matches counts. "^fc1" is the whole name.
-    std::map<std::string, int64_t> rank_pattern = {};
-    std::map<std::string, double> alpha_pattern = {};
-
-    // Modules that are trained and saved whole, such as a new head. Names, as in target_modules.
-    std::vector<std::string> modules_to_save = {};
-    BiasTraining bias = BiasTraining::kNone;
-    std::string task_type = {};  // written for PEFT; without meaning here
-};
-
 // A configuration with its names sorted and its patterns compiled, each once. It comes from a file
 // that nobody has checked: the work for all names together is bounded, too.
 class ModuleSelector {
@@ -56,7 +26,7 @@ public:
     bool selects(const std::string& name, bool is_linear,
                  const std::vector<std::string>& aliases = {});
     bool is_saved_whole(const std::string& name);  // or is inside such a module
-    AdapterOptions options_for(const std::string& name);
+    AdapterConfig config_for(const std::string& name);
 
     // Sentences about what has matched none of the names that were asked about so far.
     std::vector<std::string> unused_targets() const;  // of target_modules
@@ -89,7 +59,7 @@ private:
     Value override_of(std::vector<Override<Value>>& overrides, const std::string& name,
                       Value otherwise);
 
-    AdapterOptions options_;
+    AdapterConfig config_;
     Names targets_, exclusions_, saved_;
     std::vector<int64_t> layers_;
     std::vector<Pattern> layer_patterns_;

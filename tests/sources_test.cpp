@@ -79,7 +79,7 @@ TEST_CASE("fault: source 3: PEFT's LoraConfig for q and v, and get_peft_model") 
     Rng rng(1);
     Attention model(rng);
     const AdapterConfig lora_config{
-        .options = {.rank = 32, .alpha = 32, .dropout = 0.05},
+        .rank = 32, .alpha = 32, .dropout = 0.05,
         .target_modules = {"q", "v"},
     };
     attach(model, lora_config, rng);
@@ -123,7 +123,7 @@ TEST_CASE("fault: source 4: a wrapper for both kinds of layer, and the Embedding
     Rng rng(1);
     Sequential model({std::make_shared<Embedding>(50, 8, rng),
                       std::make_shared<Linear>(8, 8, rng)});
-    attach(model, {.options = {.rank = 4, .dropout = 0.1}, .target_modules = {"0", "1"}}, rng);
+    attach(model, {.rank = 4, .dropout = 0.1, .target_modules = {"0", "1"}}, rng);
     CHECK(model[0]->name() == "EmbeddingWithLoRA");
     CHECK(model[1]->name() == "LinearWithLoRA");
     // reset_parameters(): A from N(0, 0.02), B zero

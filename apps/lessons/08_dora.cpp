@@ -52,8 +52,8 @@ static Tensor tutorial_forward(Linear& linear, LoRALayer& lora, const Tensor& m,
 }
 
 int main() {
-    const AdapterOptions kPerOutput{.rank = 1, .alpha = 1, .axis = Axis::kOut};
-    const AdapterOptions kPerInput{.rank = 1, .alpha = 1, .axis = Axis::kIn};
+    const AdapterConfig kPerOutput{.rank = 1, .alpha = 1, .axis = Axis::kOut};
+    const AdapterConfig kPerInput{.rank = 1, .alpha = 1, .axis = Axis::kIn};
 
     // A weight [out, in] = [2, 2] with rows (3, 4) and (0, 2).
     auto base = std::make_shared<Linear>(tensor({3, 4, 0, 2}, {2, 2}));

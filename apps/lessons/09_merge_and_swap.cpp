@@ -61,12 +61,12 @@ int main() {
     // selects. The first task adapts every Linear with LoRA, the second only the last one with
     // DoRA.
     AdapterSet adapters(model);
-    adapters.add("everywhere", {.options = {.rank = 2, .alpha = 4}}, rng);
+    adapters.add("everywhere", {.rank = 2, .alpha = 4}, rng);
     std::printf("a fresh adapter changes nothing:     %s\n", yes(same_bits(model(x), before)));
     pretend_to_train(model, rng);
     const Tensor with_everywhere = model(x);
     adapters.add("last", {.method = Method::kDoRA,
-                          .options = {.rank = 1, .alpha = 2},
+                          .rank = 1, .alpha = 2,
                           .target_modules = {"layers.4"}}, rng);
     pretend_to_train(model, rng);
     const Tensor with_last = model(x);

@@ -32,7 +32,7 @@ TEST_CASE("MNIST: one epoch of 10,000 images, then LoRA and DoRA for as long, on
     for (const Method method : {Method::kLoRA, Method::kDoRA}) {
         MLP model(784, 128, 256, 10, rng);
         model.load_state_dict(base.state_dict());
-        attach(model, {.method = method, .options = tutorial_preset(4, 8)}, rng);
+        attach(model, tutorial_preset(4, 8, method), rng);
         CHECK(evaluate(model, test).accuracy == pretrained);  // fresh adapters change nothing
         Adam tune(model.parameters(), {.lr = 0.002});
         train(model, tune, images, rng, once);

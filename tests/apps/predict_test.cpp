@@ -171,7 +171,7 @@ TEST_CASE("build/predict: an adapter is attached to the base that --base or its 
     const Answer without = answer_of(*model, kSeven);
 
     Rng rng(5);
-    const AdapterConfig config{.method = Method::kDoRA, .options = {.rank = 4, .alpha = 16}};
+    const AdapterConfig config{.method = Method::kDoRA, .rank = 4, .alpha = 16};
     const AdapterSet adapters = attach(*model, config, rng);
     perturb_trained(*model, rng);
     const Answer with = answer_of(*model, kSeven);

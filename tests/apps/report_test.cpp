@@ -73,7 +73,7 @@ std::vector<Row> example_rows(Axis axis = Axis::kIn) {
         if (method == "lora" || method == "dora") {
             attach(model,
                    {.method = method == "lora" ? Method::kLoRA : Method::kDoRA,
-                    .options = {.rank = 2, .alpha = 4, .axis = axis}},
+                    .rank = 2, .alpha = 4, .axis = axis},
                    rng);
             for (Tensor p : model.parameters())
                 if (p.requires_grad())

@@ -13,7 +13,7 @@ namespace {
 const std::vector<std::string> kLinears{"layers.0", "layers.2", "layers.4"};
 
 AdapterConfig adapter(Method method, int64_t rank = 2) {
-    return {.method = method, .options = {.rank = rank, .alpha = 6}};
+    return {.method = method, .rank = rank, .alpha = 6};
 }
 
 std::vector<std::string> names_of(const AdapterSet& adapters) {
@@ -115,7 +115,7 @@ TEST_CASE("attach: rank and alpha of single modules") {
     config.alpha_pattern = {{"4", 10}};
     attach(model, config, rng);
     const auto options = [&](size_t layer) {
-        return dynamic_cast<LinearWithLoRA&>(*model.layers[layer]).lora.options;
+        return dynamic_cast<LinearWithLoRA&>(*model.layers[layer]).lora.config;
     };
     CHECK((options(0).rank == 2 && options(0).alpha == 6));
     CHECK((options(2).rank == 3 && options(2).alpha == 6));

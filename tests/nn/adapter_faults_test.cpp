@@ -24,7 +24,7 @@ TEST_CASE("fault: layers may be added to a model while an adapter is active") {
     Rng rng(1);
     Sequential model({linear(3, 3, rng), linear(3, 3, rng)});
     const std::vector<ModulePtr> base = model.layers;
-    AdapterSet adapters = attach(model, {.options = {.rank = 2}}, rng);
+    AdapterSet adapters = attach(model, {.rank = 2}, rng);
     for (int i = 0; i < 100; i++) model.layers.push_back(std::make_shared<Tanh>());  // moves all
     model.layers.insert(model.layers.begin(), linear(3, 3, rng));
     const ModulePtr front = model.layers[0];
@@ -40,7 +40,7 @@ TEST_CASE("fault: layers may be added to a model while an adapter is active") {
 TEST_CASE("fault: a module that its owner has exchanged stays, and cannot be saved with the rest") {
     Rng rng(2);
     Net net(rng);
-    AdapterSet adapters = attach(net, {.options = {.rank = 2}}, rng);
+    AdapterSet adapters = attach(net, {.rank = 2}, rng);
     const ModulePtr head = linear(4, 5, rng);
     net.head = head;
     ScratchFolder folder;
@@ -57,7 +57,7 @@ TEST_CASE("fault: an add() that fails leaves the active adapter as it was, merge
         Rng rng(3);
         Net net(rng);
         AdapterSet adapters(net);
-        adapters.add("a", {.options = {.rank = 2}}, rng);
+        adapters.add("a", {.rank = 2}, rng);
         perturb_trained(net, rng);
         if (merged) adapters.merge();
         const std::string before = snapshot(net);
@@ -77,7 +77,7 @@ TEST_CASE("fault: a set is moved, not copied") {
     Rng rng(4);
     Net net(rng);
     const Tensor base = net.answer();
-    AdapterSet first = attach(net, {.options = {.rank = 2}}, rng);
+    AdapterSet first = attach(net, {.rank = 2}, rng);
     perturb_trained(net, rng);
     AdapterSet second = std::move(first);
     second.disable();
@@ -236,9 +236,9 @@ TEST_CASE("fault: the most similar name is found in bounded time") {
 TEST_CASE("fault: a rank of 0 is refused wherever it comes from") {
     Rng rng(20);
     Net net(rng);
-    CHECK_ERROR(attach(net, {.options = {.rank = 0}}, rng), "rank 0", "at least 1");
+    CHECK_ERROR(attach(net, {.rank = 0}, rng), "rank 0", "at least 1");
     CHECK_ERROR(attach(net, {.rank_pattern = {{"head", 0}}}, rng), "rank 0", "at least 1");
-    CHECK_ERROR(ModuleSelector({.options = {.rank = -1}}), "rank -1");
+    CHECK_ERROR(ModuleSelector({.rank = -1}), "rank -1");
 }
 
 // ---- what is written is read --------------------------------------------------------------------
@@ -254,7 +254,7 @@ TEST_CASE("fault: what save_adapter writes, attach_adapter accepts: many layers,
     auto model = make(), other = make();
     other->load_state_dict(model->state_dict());
     const AdapterSet adapters =
-        attach(*model, {.options = {.rank = 1}, .exclude_modules = {"7", "11"}}, rng);
+        attach(*model, {.rank = 1, .exclude_modules = {"7", "11"}}, rng);
     perturb_trained(*model, rng);
     save_adapter(folder.path, adapters);
     CHECK(attach_adapter(*other, load_adapter(folder.path), rng).places().size() == 298);
@@ -278,7 +278,7 @@ TEST_CASE("fault: a name that is also the end of an Embedding's is written as th
     ScratchFolder folder;
     Rng rng(11);
     Outer model(rng), other(rng);
-    save_adapter(folder.path, attach(model, {.options = {.rank = 2}}, rng));
+    save_adapter(folder.path, attach(model, {.rank = 2}, rng));
     const LoadedAdapter loaded = load_adapter(folder.path);
     CHECK(loaded.json.at("target_modules", "") == Json("fc"));  // a pattern: the whole name
     CHECK(attach_adapter(other, loaded, rng).places().size() == 1);
@@ -289,19 +289,19 @@ TEST_CASE("fault: the file says what the layers are, whatever the configuration 
     Rng rng(12);
     Net net(rng), other(rng);
     other.load_state_dict(net.state_dict());
-    AdapterSet adapters = attach(net, {.options = {.rank = 2, .alpha = 8}}, rng);
+    AdapterSet adapters = attach(net, {.rank = 2, .alpha = 8}, rng);
     perturb_trained(net, rng);
     for (const AdaptedPlace& place : adapters.places()) {
         auto& lora = dynamic_cast<LinearAdapter&>(*place.adapted).lora;
-        lora.options.scaling = Scaling::kAlpha;  // changed by hand
-        lora.options.alpha = place.name == "head" ? 0.5 : 3;
+        lora.config.scaling = Scaling::kAlpha;  // changed by hand
+        lora.config.alpha = place.name == "head" ? 0.5 : 3;
     }
     save_adapter(folder.path, adapters);
     attach_adapter(other, load_adapter(folder.path), rng);
     check_answers(other.answer(), net.answer());
 
     auto& head = dynamic_cast<LinearAdapter&>(*adapters.places().back().adapted);
-    head.lora.options.dropout = 0.5;
+    head.lora.config.dropout = 0.5;
     CHECK_ERROR(save_adapter(folder.path, adapters), folder.path, "head", "dropout", "one for all");
 }
 
@@ -310,7 +310,7 @@ TEST_CASE("fault: a pair of files that does not belong together is noticed") {
     Rng rng(13);
     for (const auto& [name, alpha] : {std::pair("a", 8.0), {"b", 64.0}}) {
         Net net(rng);
-        save_adapter(folder / name, attach(net, {.options = {.rank = 2, .alpha = alpha}}, rng));
+        save_adapter(folder / name, attach(net, {.rank = 2, .alpha = alpha}, rng));
     }
     write_file(folder / "a/adapter_model.safetensors",
                {text_of(folder / "b/adapter_model.safetensors")});
@@ -320,7 +320,7 @@ TEST_CASE("fault: a pair of files that does not belong together is noticed") {
     Json config = parse_json(text_of(folder / "b/adapter_config.json"), "b");
     std::get<Json::Object>(config.value)["base_model_name_or_path"] = "elsewhere";
     write_file(folder / "b/adapter_config.json", {config.dump()});
-    CHECK(load_adapter(folder / "b").config.options.alpha == 64);
+    CHECK(load_adapter(folder / "b").config.alpha == 64);
 }
 
 TEST_CASE("fault: task_type is written and read") {
@@ -344,7 +344,7 @@ TEST_CASE("fault: modules_to_save: a head of its own is trained, saved, loaded a
         save_parameters(net, folder / "base");
         const Tensor base = net.answer();
         AdapterSet adapters = attach(net, {.method = method,
-                                           .options = {.rank = 2},
+                                           .rank = 2,
                                            .modules_to_save = {"head", "encoder"}}, rng);
         CHECK(adapters.places().size() == 4);  // fc1 is adapted; the encoder's and head are copies
         CHECK(same_bits(net.answer(), base));
@@ -440,7 +440,7 @@ TEST_CASE("fault: a loaded adapter starts with PEFT's detached norm gradient") {
     Rng rng(18);
     Net net(rng);
     for (const AdaptedPlace& place : attach_adapter(net, folder.load(), rng).places())
-        CHECK(place.adapter()->adapter_options().norm_gradient == NormGradient::kDetached);
+        CHECK(place.adapter()->config().norm_gradient == NormGradient::kDetached);
 }
 
 TEST_CASE("fault: names that PEFT's files do not have are said to be what they are") {

@@ -45,7 +45,7 @@ inline void train_by_chance(Module& layer, Rng& rng) {
 
 // The layer of tests/reference/adapters.txt.
 template <class Layer>
-std::shared_ptr<Layer> reference_layer(const Reference& torch, AdapterOptions options = {}) {
+std::shared_ptr<Layer> reference_layer(const Reference& torch, AdapterConfig options = {}) {
     options.rank = 3;
     options.alpha = 6;
     Rng rng(1);

@@ -17,7 +17,7 @@ const Method kMethods[] = {Method::kLoRA, Method::kDoRA, Method::kDoRAMerged};
 
 AdapterConfig small(Method method, Names targets = {"all-linear", "embed"}) {
     return {
-        .method = method, .options = {.rank = 2, .alpha = 6}, .target_modules = std::move(targets)};
+        .method = method, .rank = 2, .alpha = 6, .target_modules = std::move(targets)};
 }
 
 Names trained_names(Module& model) {
@@ -92,7 +92,7 @@ TEST_CASE("select_modules is a dry run: the model stays as it is") {
 
 TEST_CASE("options_for: patterns are regular expressions for names or their last parts") {
     const auto rank_of = [](std::map<std::string, int64_t> pattern, const std::string& module) {
-        return options_for({.options = {.rank = 9}, .rank_pattern = std::move(pattern)}, module)
+        return config_for({.rank = 9, .rank_pattern = std::move(pattern)}, module)
             .rank;
     };
     CHECK(rank_of({{"fc1", 2}}, "fc1") == 2);
@@ -105,9 +105,9 @@ TEST_CASE("options_for: patterns are regular expressions for names or their last
     CHECK(rank_of({{"layers\\.[02]", 2}}, "layers.1") == 9);
     CHECK(rank_of({{"fc.", 2}, {"fc1", 3}}, "fc1") == 2);  // the first in alphabetical order
     CHECK_ERROR(rank_of({{"(", 2}}, "fc1"), "not a regular expression");
-    const AdapterConfig config{.options = {.rank = 4, .alpha = 8}, .alpha_pattern = {{"fc1", 3}}};
-    CHECK(options_for(config, "fc1").scaling_factor() == 0.75);
-    CHECK(options_for(config, "fc2").scaling_factor() == 2);
+    const AdapterConfig config{.rank = 4, .alpha = 8, .alpha_pattern = {{"fc1", 3}}};
+    CHECK(config_for(config, "fc1").scaling_factor() == 0.75);
+    CHECK(config_for(config, "fc2").scaling_factor() == 2);
 }
 
 // ---- what is trained
@@ -165,7 +165,7 @@ TEST_CASE("Adapters: added, switched, disabled and removed; each answers as it d
         CHECK(largest_difference(one, base) > 0.01);
 
         AdapterConfig other = small(Method::kLoRA, {"fc1"});
-        other.options.rank = 1;
+        other.rank = 1;
         adapters.add("two", other, rng);  // around the base, not around "one"
         CHECK(adapters.active() == "two");
         CHECK(same_bits(net.answer(), base));
@@ -235,7 +235,7 @@ TEST_CASE("Adapters: unknown and repeated names are errors that say which there 
     // An adapter that cannot be attached leaves the active one where it is.
     CHECK_ERROR(adapters.add("three", small(Method::kLoRA, {"fc9"}), rng), "\"fc9\"", "head");
     AdapterConfig wrong = small(Method::kLoRA);
-    wrong.options.rank = 0;
+    wrong.rank = 0;
     CHECK_ERROR(adapters.add("three", wrong, rng), "rank 0");
     CHECK(adapters.active() == "two");
     CHECK(adapters.names() == Names{"one", "two"});
@@ -305,7 +305,7 @@ TEST_CASE("Adapters: modules of an adapter take over whether the model trains or
     MLP model(5, 7, 3, 2, rng);
     AdapterSet adapters(model);
     AdapterConfig config = small(Method::kLoRA, {"all-linear"});
-    config.options.dropout = 0.5;
+    config.dropout = 0.5;
     adapters.add("a", config, rng);
     perturb_trained(model, rng);
     const Tensor x = random_tensor({4, 5}, rng, false);

@@ -122,7 +122,7 @@ TEST_CASE("DoRA: a row or column of zeros keeps outputs, gradients and merged we
     for (const Axis axis : kAxes)
         for (const NormGradient gradient : kNormGradients) {
             INFO(axis_name(axis) << " " << gradient_name(gradient));
-            const AdapterOptions options{
+            const AdapterConfig options{
                 .rank = 3, .alpha = 5, .axis = axis, .norm_gradient = gradient};
             stderr_of([&] {
                 LinearWithDoRA factored(linear_with_zeros(axis, rng), options, rng);
@@ -139,7 +139,7 @@ TEST_CASE("fault: DoRA: a column of 1e-16 gives finite gradients, and none throu
         for (const bool merged : {false, true}) {
             INFO(merged);
             auto linear = std::make_shared<Linear>(tensor({1, 1e-16f}, {1, 2}));
-            const AdapterOptions options{.rank = 1, .alpha = 1, .axis = Axis::kIn,
+            const AdapterConfig options{.rank = 1, .alpha = 1, .axis = Axis::kIn,
                                          .norm_gradient = NormGradient::kExact};
             std::shared_ptr<DoRABase> layer;
             if (merged) layer = std::make_shared<LinearWithDoRAMerged>(linear, options, rng);
@@ -164,7 +164,7 @@ TEST_CASE("fault: DoRA: norms from 1e-37 to 1e18: finite, and factored is merged
             for (const NormGradient gradient : kNormGradients)
                 for (const bool fresh : {true, false}) {
                     INFO(size << " " << axis_name(axis) << " " << gradient_name(gradient));
-                    const AdapterOptions options{
+                    const AdapterConfig options{
                         .rank = 3, .alpha = 3, .axis = axis, .norm_gradient = gradient};
                     Rng same(3), too(3);
                     std::shared_ptr<DoRABase> factored, merged;
@@ -254,9 +254,9 @@ TEST_CASE("LinearWithDoRA: the cache cannot be stale, whatever is changed in pla
         {"B", [](LinearWithDoRA& l) { l.lora.B.mutable_data()[2] += 1; }},
         {"m", [](LinearWithDoRA& l) { l.m.mutable_data()[3] += 1; }},
         {"W", [](LinearWithDoRA& l) { l.linear->weight.mutable_data()[4] += 1; }},
-        {"alpha", [](LinearWithDoRA& l) { l.lora.options.alpha += 1; }},
+        {"alpha", [](LinearWithDoRA& l) { l.lora.config.alpha += 1; }},
         {"the kind of scaling",
-         [](LinearWithDoRA& l) { l.lora.options.scaling = Scaling::kAlphaOverSqrtRank; }},
+         [](LinearWithDoRA& l) { l.lora.config.scaling = Scaling::kAlphaOverSqrtRank; }},
         {"A through a handle that shares it",
          [](LinearWithDoRA& l) { l.lora.A.detach().mutable_data()[1] += 1; }},
         {"m by another tensor", [](LinearWithDoRA& l) { l.m = clone(2 * l.m).detach(); }},
@@ -328,11 +328,11 @@ TEST_CASE("LinearWithDoRA: training after evaluation has every gradient, as with
 //     y = x W^T + b + (c - 1) . (x~ W^T) + c . s x~ A^T B^T            per output
 //     y = (x + (c - 1) . x~) W^T + b + s (c . x~) A^T B^T              per input
 static Tensor dropout_form(LinearWithDoRA& layer, const Tensor& x, Rng same_mask) {
-    const Axis axis = layer.lora.options.axis;
+    const Axis axis = layer.lora.config.axis;
     const Tensor W = layer.linear->weight, b = layer.linear->bias;
     const Tensor c = magnitude_over_norm(
         layer.m, norm(W + layer.lora.delta_weight(), summed_axis(axis)));
-    const Tensor dropped = dropout(x, layer.lora.options.dropout, same_mask);
+    const Tensor dropped = dropout(x, layer.lora.config.dropout, same_mask);
     if (axis == Axis::kOut)
         return linear(x, W, b) + mul_row(matmul_nt(dropped, W), add_scalar(c, -1)) +
                mul_row(layer.lora.project(dropped), c);

@@ -84,7 +84,7 @@ TEST_CASE("DoRA: the factored form is the merged one, in outputs and gradients, 
                 for (const bool bias : {true, false}) {
                     INFO("batch, in, out, rank: " << to_text(s) << " " << axis_name(axis) << " "
                                                   << gradient_name(gradient));
-                    const AdapterOptions options{
+                    const AdapterConfig options{
                         .rank = s[3], .alpha = 5, .axis = axis, .norm_gradient = gradient};
                     auto linear = frozen_linear(s[1], s[2], rng, bias);
                     LinearWithDoRA factored(linear, options, rng);
@@ -117,7 +117,7 @@ TEST_CASE("DoRA: exact gradients of x, A, B, m and the bias, both forms, both ax
     };
     for (const Axis axis : kAxes) {
         INFO(axis_name(axis));
-        const AdapterOptions options{
+        const AdapterConfig options{
             .rank = 3, .alpha = 5, .axis = axis, .norm_gradient = NormGradient::kExact};
         LinearWithDoRA factored(frozen_linear(5, 7, rng), options, rng);
         LinearWithDoRAMerged merged(frozen_linear(5, 7, rng), options, rng);
@@ -165,7 +165,7 @@ TEST_CASE("DoRA: what 784-128-256-10 has to train") {
     const auto trainable = [](Method method, Axis axis) {
         Rng rng(4);
         MLP model(784, 128, 256, 10, rng);
-        attach(model, {.method = method, .options = {.rank = 4, .axis = axis}}, rng);
+        attach(model, {.method = method, .rank = 4, .axis = axis}, rng);
         return count_parameters(model);
     };
     CHECK(trainable(Method::kLoRA, Axis::kOut).trainable == 6248);

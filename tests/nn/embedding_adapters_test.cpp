@@ -49,7 +49,7 @@ TEST_CASE("Embedding adapters: B is drawn from N(0, 1); what is printed, saved a
                              "(lora): LoRAEmbeddingLayer(",
                              "rank=5", "alpha=6", "scaling=1.2", "dropout=0.25"})
         CHECK(text.find(part) != std::string::npos);
-    CHECK(to_string(*std::make_unique<EmbeddingWithLoRA>(table, AdapterOptions{}, rng))
+    CHECK(to_string(*std::make_unique<EmbeddingWithLoRA>(table, AdapterConfig{}, rng))
               .starts_with("EmbeddingWithLoRA("));
     CHECK(layer.rngs().size() == 1);
     for (const std::string name : {"lora.A", "lora.B", "m"}) CHECK(state.at(name).requires_grad());
@@ -154,7 +154,7 @@ TEST_CASE("Embedding adapters: trained, padding's and unseen rows of A stay zero
 TEST_CASE("Embedding adapters: dropout zeroes numbers of the rows of A, in training only") {
     Rng rng(11);
     auto table = frozen_table(rng);
-    const AdapterOptions options{
+    const AdapterConfig options{
         .rank = 3, .alpha = 5, .dropout = 0.5, .norm_gradient = NormGradient::kExact};
     EmbeddingWithLoRA lora(table, options, rng);
     EmbeddingWithDoRA dora(table, options, rng);
@@ -199,7 +199,7 @@ TEST_CASE("Embedding adapters: one token, one dimension, a rank above both, an e
         const Shape& s = one.first;
         const Ids& ids = one.second;
         INFO("num, dim, rank: " << to_text(s));
-        const AdapterOptions options{
+        const AdapterConfig options{
             .rank = s[2], .alpha = 5, .norm_gradient = NormGradient::kExact};
         EmbeddingWithLoRA lora(frozen_table(rng, {}, {s[0], s[1]}), options, rng);
         EmbeddingWithDoRA dora(frozen_table(rng, {}, {s[0], s[1]}), options, rng);

@@ -75,7 +75,7 @@ TEST_CASE(
             std::make_shared<Embedding>(E, EmbeddingOptions{.padding_idx = 2});
         const auto without =
             std::make_shared<Embedding>(clone(E.detach()).set_requires_grad(trained_table));
-        const AdapterOptions options{
+        const AdapterConfig options{
             .rank = 3, .alpha = 5, .norm_gradient = NormGradient::kExact};
         EmbeddingWithDoRA layer(with_padding, options, rng);
         EmbeddingWithDoRA other(without, options, rng);
@@ -140,7 +140,7 @@ TEST_CASE("EmbeddingWithDoRA: the cache of evaluation cannot be stale") {
         CHECK(!same_bits(now, before));
         before = now;
     }
-    layer.lora.options.alpha = 7;
+    layer.lora.config.alpha = 7;
     CHECK(!same_bits(check_current(), before));
     const int64_t blocks = memory_use().live_blocks;
     layer.lookup(Ids{6, 5, 3, 2, 1});  // shortens the others

@@ -8,7 +8,7 @@
 
 namespace slim {
 
-static LoRALayer make_lora(AdapterOptions options, int64_t in = 5, int64_t out = 7) {
+static LoRALayer make_lora(AdapterConfig options, int64_t in = 5, int64_t out = 7) {
     Rng rng(1);
     return LoRALayer(in, out, options, rng);
 }
@@ -43,13 +43,13 @@ TEST_CASE("LoRA: the scaling multiplies the branch and the change of the weight 
 }
 
 TEST_CASE("fault: the default options are PEFT's; the tutorials' are a preset of their own") {
-    const AdapterOptions tutorial = tutorial_preset(4, 8), peft{.rank = 4, .alpha = 8};
+    const AdapterConfig tutorial = tutorial_preset(4, 8), peft{.rank = 4, .alpha = 8};
     CHECK((tutorial.rank == 4 && tutorial.alpha == 8 && tutorial.dropout == 0));
     CHECK(tutorial.scaling == Scaling::kAlpha);
     CHECK(tutorial.init == InitA::kTutorial);
     CHECK(tutorial.axis == Axis::kIn);
     CHECK(tutorial.norm_gradient == NormGradient::kExact);
-    CHECK((AdapterOptions{}.rank == 8 && AdapterOptions{}.alpha == 8 && peft.dropout == 0));
+    CHECK((AdapterConfig{}.rank == 8 && AdapterConfig{}.alpha == 8 && peft.dropout == 0));
     CHECK(peft.scaling == Scaling::kAlphaOverRank);
     CHECK(peft.init == InitA::kKaiming);
     CHECK(peft.axis == Axis::kOut);
@@ -58,7 +58,7 @@ TEST_CASE("fault: the default options are PEFT's; the tutorials' are a preset of
 
 TEST_CASE("fault: a layer prints the scaling and the formula that it comes from") {
     CHECK(tutorial_preset(2, 4).text() == "rank=2, alpha=4, scaling=4 (alpha)");
-    AdapterOptions options{.rank = 4, .alpha = 2, .dropout = 0.5};
+    AdapterConfig options{.rank = 4, .alpha = 2, .dropout = 0.5};
     CHECK(options.text() == "rank=4, alpha=2, scaling=0.5 (alpha / rank), dropout=0.5");
     options.scaling = Scaling::kAlphaOverSqrtRank;
     CHECK(options.text() == "rank=4, alpha=2, scaling=1 (alpha / sqrt(rank)), dropout=0.5");
@@ -114,7 +114,7 @@ TEST_CASE("LoRA: A from gaussian and tutorial has deviation 1/rank and 1/sqrt(ra
 
 TEST_CASE("LoRA: the same seed gives the same adapter and the same dropout") {
     Rng one(3), again(3), rng(4);
-    const AdapterOptions options{.rank = 3, .alpha = 6, .dropout = 0.5};
+    const AdapterConfig options{.rank = 3, .alpha = 6, .dropout = 0.5};
     LoRALayer a(5, 7, options, one), b(5, 7, options, again);
     CHECK(same_bits(a.A, b.A));
     train_by_chance(a, rng);

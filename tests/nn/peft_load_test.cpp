@@ -11,7 +11,7 @@ void check_refused(const AdapterFolder& folder, const Names& words) {
     Rng rng(3);
     Net net(rng);
     AdapterSet adapters(net);
-    adapters.add("other", {.options = {.rank = 1}, .target_modules = {"fc1"}}, rng);
+    adapters.add("other", {.rank = 1, .target_modules = {"fc1"}}, rng);
     perturb_trained(net, rng);
     const std::string with_other = snapshot(net);
     const Names all = [&] {
@@ -37,11 +37,11 @@ TEST_CASE("load_adapter: what is absent has PEFT's default, and what is there is
     const LoadedAdapter plain = folder.load();
     CHECK(plain.notes.empty());
     CHECK(plain.config.method == Method::kLoRA);
-    CHECK(plain.config.options.rank == 2);
-    CHECK(plain.config.options.alpha == 6);
-    CHECK(plain.config.options.scaling == Scaling::kAlphaOverRank);
-    CHECK(plain.config.options.dropout == 0);
-    CHECK(plain.config.options.axis == Axis::kOut);
+    CHECK(plain.config.rank == 2);
+    CHECK(plain.config.alpha == 6);
+    CHECK(plain.config.scaling == Scaling::kAlphaOverRank);
+    CHECK(plain.config.dropout == 0);
+    CHECK(plain.config.axis == Axis::kOut);
     CHECK(plain.config.bias == BiasTraining::kNone);
     CHECK(plain.config.target_modules == Names{"encoder.fc1", "head"});
     CHECK(plain.layers.size() == 2);
@@ -49,7 +49,7 @@ TEST_CASE("load_adapter: what is absent has PEFT's default, and what is there is
     CHECK(!plain.layers[0].is_embedding);
 
     folder.config.erase("lora_alpha");
-    CHECK(folder.load().config.options.alpha == 8);
+    CHECK(folder.load().config.alpha == 8);
     folder.config["lora_alpha"] = 2.5;
     folder.config["lora_dropout"] = 0.125;
     folder.config["use_rslora"] = true;
@@ -59,14 +59,14 @@ TEST_CASE("load_adapter: what is absent has PEFT's default, and what is there is
     folder.config["exclude_modules"] = Json::List{"fc2"};
     folder.config["target_modules"] = "encoder.*|head";
     const AdapterConfig config = folder.load().config;
-    CHECK(config.options.alpha == 2.5);
-    CHECK(config.options.dropout == 0.125);
-    CHECK(config.options.scaling == Scaling::kAlphaOverSqrtRank);
-    CHECK(config.options.init == InitA::kGaussian);
+    CHECK(config.alpha == 2.5);
+    CHECK(config.dropout == 0.125);
+    CHECK(config.scaling == Scaling::kAlphaOverSqrtRank);
+    CHECK(config.init == InitA::kGaussian);
     CHECK(config.target_modules.empty());
     CHECK(config.target_pattern == "encoder.*|head");
     CHECK(config.exclude_modules == Names{"fc2"});
-    CHECK(options_for(config, "encoder.fc1").alpha == 7);
+    CHECK(config_for(config, "encoder.fc1").alpha == 7);
     Rng rng(14);
     Net net(rng);
     CHECK(attach_adapter(net, folder.load(), rng).places().size() == 2);

@@ -15,7 +15,7 @@ TEST_CASE("merge_into: the same weights as merging the modules, for all kinds of
             Net net(rng);
             save_parameters(net, folder / "base");
             const AdapterConfig config{.method = method,
-                                       .options = {.rank = 3, .alpha = 2},
+                                       .rank = 3, .alpha = 2,
                                        .target_modules = {"embed", "fc1"},
                                        .rank_pattern = {{"encoder.fc1", 1}},
                                        .alpha_pattern = {{"embed", 5}},

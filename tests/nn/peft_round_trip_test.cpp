@@ -17,7 +17,7 @@ TEST_CASE("an adapter that is saved and attached to the same base gives the same
                 Net net(rng);
                 save_parameters(net, folder / "base");
                 const AdapterConfig config{.method = method,
-                                           .options = {.rank = 2, .alpha = 3, .scaling = scaling},
+                                           .rank = 2, .alpha = 3, .scaling = scaling,
                                            .target_modules = {"embed", "encoder.fc1", "head"},
                                            .rank_pattern = {{"head", 1}},
                                            .alpha_pattern = {{"encoder.fc1", 5}},
@@ -56,7 +56,7 @@ TEST_CASE("save_adapter: trained biases have PEFT's names") {
         ScratchFolder folder;
         Rng rng(11);
         Net net(rng);
-        const AdapterConfig config{.options = {.rank = 2},
+        const AdapterConfig config{.rank = 2,
                                    .target_modules = {"encoder.fc1", "head", "embed"},
                                    .bias = bias};
         save_adapter(folder.path, attach(net, config, rng));
@@ -79,7 +79,7 @@ TEST_CASE(
     Net net(rng), other(rng);
     other.load_state_dict(net.state_dict());
     // fc1 alone, and not encoder.fc1: in a list, "fc1" would be both.
-    const AdapterConfig one{.options = {.rank = 2, .alpha = 6}, .target_pattern = "fc1|head"};
+    const AdapterConfig one{.rank = 2, .alpha = 6, .target_pattern = "fc1|head"};
     const AdapterSet adapters = attach(net, one, rng);
     perturb_trained(net, rng);
     save_adapter(folder / "one", adapters);
@@ -91,7 +91,7 @@ TEST_CASE(
     // Both, of different ranks: a key "fc1" would be both.
     Net third(rng), fourth(rng);
     fourth.load_state_dict(third.state_dict());
-    const AdapterConfig both{.options = {.rank = 3},
+    const AdapterConfig both{.rank = 3,
                              .exclude_pattern = "encoder\\.fc2",
                              .rank_pattern = {{"encoder.fc1", 1}, {"fc1", 2}}};
     const AdapterSet both_adapters = attach(third, both, rng);
@@ -111,7 +111,7 @@ TEST_CASE("add_adapter: one more beside others, of one base") {
     Net net(rng);
     const Tensor base = net.answer();
     AdapterSet adapters(net);
-    adapters.add("own", {.options = {.rank = 1}}, rng);
+    adapters.add("own", {.rank = 1}, rng);
     perturb_trained(net, rng);
     const Tensor own = net.answer();
     const AdapterFolder folder;
@@ -162,7 +162,7 @@ TEST_CASE("an independent reader computes the same logits, and what it writes is
         MLP model(11, 7, 13, 5, rng);
         model.load_state_dict(base.state_dict());
         const AdapterConfig config{.method = run.method,
-                                   .options = {.rank = 3, .alpha = 2, .scaling = run.scaling},
+                                   .rank = 3, .alpha = 2, .scaling = run.scaling,
                                    .target_modules = {"layers.0", "4"},
                                    .rank_pattern = {{"layers.4", 2}},
                                    .alpha_pattern = {{"0", 3}},

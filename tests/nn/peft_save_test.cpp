@@ -9,7 +9,7 @@ TEST_CASE("save_adapter: the two files that PEFT reads, to the byte") {
     Rng rng(5);
     Net net(rng);
     const AdapterConfig config{.method = Method::kDoRA,
-                               .options = {.rank = 2, .alpha = 6, .dropout = 0.25},
+                               .rank = 2, .alpha = 6, .dropout = 0.25,
                                .target_modules = {"fc2", "embed", "^fc1", "head"},
                                .rank_pattern = {{"head", 1}},
                                .alpha_pattern = {{"fc2", 1.5}}};
@@ -91,7 +91,7 @@ TEST_CASE("save_adapter: every scaling is written so that PEFT comes to the same
         ScratchFolder folder;
         Rng rng(6);
         Net net(rng);
-        const AdapterConfig config{.options = {.rank = 4, .alpha = 6, .scaling = c.scaling},
+        const AdapterConfig config{.rank = 4, .alpha = 6, .scaling = c.scaling,
                                    .exclude_modules = {"encoder.fc1", "encoder.fc2"},
                                    .rank_pattern = {{"head", 1}},
                                    .alpha_pattern = {{"fc1", 2.5}}};
@@ -105,8 +105,8 @@ TEST_CASE("save_adapter: every scaling is written so that PEFT comes to the same
         CHECK(loaded.json.at("rank_pattern", "") == c.ranks);
         CHECK(loaded.json.at("alpha_pattern", "") == c.alphas);
         for (const std::string module : {"fc1", "head"})
-            CHECK(options_for(loaded.config, module).scaling_factor() ==
-                  doctest::Approx(options_for(config, module).scaling_factor()).epsilon(1e-15));
+            CHECK(config_for(loaded.config, module).scaling_factor() ==
+                  doctest::Approx(config_for(config, module).scaling_factor()).epsilon(1e-15));
     }
 }
 
@@ -115,13 +115,13 @@ TEST_CASE("save_adapter: PEFT's name of the initialisation, and null for a base 
     Rng rng(7);
     for (const InitA init : {InitA::kKaiming, InitA::kGaussian, InitA::kTutorial}) {
         MLP model(5, 7, 3, 2, rng);
-        const AdapterConfig config{.options = {.rank = 2, .init = init}};
+        const AdapterConfig config{.rank = 2, .init = init};
         save_adapter(folder.path, attach(model, config, rng));
         const LoadedAdapter loaded = load_adapter(folder.path);
         CHECK(loaded.json.at("init_lora_weights", "") ==
               (init == InitA::kGaussian ? Json("gaussian") : Json(true)));
         CHECK(loaded.json.at("base_model_name_or_path", "").is_null());
-        CHECK((loaded.config.options.init == InitA::kGaussian) == (init == InitA::kGaussian));
+        CHECK((loaded.config.init == InitA::kGaussian) == (init == InitA::kGaussian));
     }
 }
 
@@ -130,7 +130,7 @@ TEST_CASE("save_adapter: a magnitude per input is refused, and nothing is writte
     Rng rng(8);
     for (const Method method : {Method::kDoRA, Method::kDoRAMerged}) {
         MLP model(5, 7, 3, 2, rng);
-        const AdapterConfig config{.method = method, .options = tutorial_preset(2, 6)};
+        const AdapterConfig config = tutorial_preset(2, 6, method);
         const AdapterSet adapters = attach(model, config, rng);
         CHECK_ERROR(save_adapter(folder / "a", adapters), folder / "a", "layers.0",
                     "magnitude per input", "PEFT", "only the merged weight", "hint");
@@ -138,11 +138,11 @@ TEST_CASE("save_adapter: a magnitude per input is refused, and nothing is writte
     }
     // LoRA has no magnitudes, and an Embedding has one axis only.
     MLP model(5, 7, 3, 2, rng);
-    const AdapterConfig lora{.options = tutorial_preset(2, 6)};
+    const AdapterConfig lora = tutorial_preset(2, 6);
     save_adapter(folder / "a", attach(model, lora, rng));
     Net net(rng);
-    const AdapterConfig embed{
-        .method = Method::kDoRA, .options = tutorial_preset(2, 6), .target_modules = {"embed"}};
+    AdapterConfig embed = tutorial_preset(2, 6, Method::kDoRA);
+    embed.target_modules = {"embed"};
     save_adapter(folder / "b", attach(net, embed, rng));
     AdapterSet none(net);
     CHECK_ERROR(save_adapter(folder / "c", none), folder / "c", "no adapter is active");
@@ -152,7 +152,7 @@ TEST_CASE("save_adapter: a failed write is a sentence, and leaves the old file")
     ScratchFolder folder;
     Rng rng(9);
     MLP model(5, 7, 3, 2, rng);
-    const AdapterConfig config{.options = {.rank = 2, .alpha = 6}};
+    const AdapterConfig config{.rank = 2, .alpha = 6};
     const AdapterSet adapters = attach(model, config, rng);
     save_adapter(folder / "a", adapters);
     const std::string before = text_of(folder / "a/adapter_model.safetensors");

@@ -300,7 +300,7 @@ TEST_CASE("quantize: LoRA and DoRA around a quantised Linear start from it and t
 
 // The same numbers as around a Linear that holds the restored weight in full.
 template <class Layer>
-static void check_as_around_restored(AdapterOptions options, Shape s) {
+static void check_as_around_restored(AdapterConfig options, Shape s) {
     Rng rng(7);
     for (const Quantization kind : kKinds) {
         auto linear = quantized_layer(s[1], s[2], kind, rng);

@@ -17,7 +17,7 @@ std::shared_ptr<Sequential> adapted_block(Method method, int64_t width = 11) {
     auto block = std::make_shared<Sequential>(std::vector<ModulePtr>{
         std::make_shared<Linear>(width, width, rng), std::make_shared<ReLU>(),
         std::make_shared<Dropout>(0.3, rng), std::make_shared<Linear>(width, width, rng)});
-    attach(*block, {.method = method, .options = {.rank = 2, .alpha = 6, .dropout = 0.2}}, rng);
+    attach(*block, {.method = method, .rank = 2, .alpha = 6, .dropout = 0.2}, rng);
     for (NamedParameter p : block->named_parameters())
         if (p.name.ends_with("lora.B")) copy_values(normal(p.tensor.shape(), 0, 1, rng), p.tensor);
     return block;

@@ -12,7 +12,7 @@ TEST_CASE("save_parameters, load_parameters: back to the bit, also adapted") {
         Net from(rng), to(rng);
         if (adapted)
             for (Net* net : {&from, &to})
-                attach(*net, {.method = Method::kDoRA, .options = {.rank = 2, .alpha = 6}}, rng);
+                attach(*net, {.method = Method::kDoRA, .rank = 2, .alpha = 6}, rng);
         perturb_trained(from, rng);
         CHECK(largest_difference(from.answer(), to.answer()) > 0);
         save_parameters(from, folder / "state");

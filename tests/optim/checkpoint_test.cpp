@@ -44,7 +44,7 @@ struct Run {
         linear->set_requires_grad(false);
         return {std::make_shared<InterruptAfter>(interrupt_in),
                 std::make_shared<LinearWithDoRA>(
-                    linear, AdapterOptions{.rank = 2, .alpha = 6, .dropout = 0.2}, rng),
+                    linear, AdapterConfig{.rank = 2, .alpha = 6, .dropout = 0.2}, rng),
                 std::make_shared<Dropout>(0.2, rng), std::make_shared<Linear>(7, 3, rng)};
     }
 

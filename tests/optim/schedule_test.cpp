@@ -56,7 +56,7 @@ TEST_CASE("clip_gradient_norm: scales all gradients by one factor, and only if n
 TEST_CASE("lora_plus: B is faster, m is not decayed, A and the rest are as they were") {
     Rng rng(1);
     MLP model(6, 5, 4, 3, rng);
-    attach(model, {.method = Method::kDoRA, .options = {.rank = 2, .alpha = 6}}, rng);
+    attach(model, {.method = Method::kDoRA, .rank = 2, .alpha = 6}, rng);
     const auto groups = lora_plus_groups(model, {.lr = 0.01, .weight_decay = 0.1}, 4);
     REQUIRE(groups.size() == 3);
     CHECK(groups[1].options.lr == doctest::Approx(0.04));

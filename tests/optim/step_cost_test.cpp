@@ -20,9 +20,9 @@ struct Steps {
     Tensor x = random_tensor({kBatch, 784}, rng, false);
     std::vector<int> labels = std::vector<int>(size_t(kBatch), 3);
 
-    void adapt(Method method, AdapterOptions options = {}) {
-        options.rank = kRank;
-        attach(model, {.method = method, .options = options}, rng);
+    void adapt(AdapterConfig config) {
+        config.rank = kRank;
+        attach(model, config, rng);
     }
     void take() {
         if (!adam) adam = std::make_unique<Adam>(model.parameters());
@@ -96,7 +96,7 @@ TEST_CASE("a step with the first layer frozen: nothing is computed to reach it")
 
 TEST_CASE("a step of LoRA: no gradient of a frozen weight, no memory asked of the system") {
     Steps steps;
-    steps.adapt(Method::kLoRA);
+    steps.adapt({});
     Expected want;
     want.lora(784, 128, false), want.lora(128, 256, true), want.lora(256, 10, true);
     check_step(steps, want);
@@ -106,7 +106,7 @@ TEST_CASE("a step of DoRA: LoRA's products and the norms', no memory asked of th
     for (const Axis axis : {Axis::kOut, Axis::kIn})
         for (const NormGradient gradient : {NormGradient::kExact, NormGradient::kDetached}) {
             Steps steps;
-            steps.adapt(Method::kDoRA, {.axis = axis, .norm_gradient = gradient});
+            steps.adapt({.method = Method::kDoRA, .axis = axis, .norm_gradient = gradient});
             Expected want;
             want.dora(784, 128, false, axis, gradient), want.dora(128, 256, true, axis, gradient);
             want.dora(256, 10, true, axis, gradient);

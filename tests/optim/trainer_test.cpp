@@ -95,7 +95,7 @@ TEST_CASE("train: test images are evaluated after each epoch, and change no bit 
         Rng rng(8);
         Sequential model({std::make_shared<Linear>(9, 16, rng), std::make_shared<Dropout>(0.3, rng),
                           std::make_shared<Linear>(16, 3, rng)});
-        attach(model, {.method = Method::kDoRA, .options = {.rank = 2, .alpha = 4}}, rng);
+        attach(model, {.method = Method::kDoRA, .rank = 2, .alpha = 4}, rng);
         Adam adam(model.parameters(), {.lr = 0.03});
         TrainOptions options = quiet(epochs, 16, true);
         options.test = watched;
