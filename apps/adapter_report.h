@@ -11,11 +11,11 @@ namespace slim {
 // rank, scaling s, the norm of its change s B A, and the range of its magnitudes.
 std::string describe_adapter(const LoadedAdapter& adapter);
 
-// What PEFT would do with it, as far as that may surprise, a sentence per line. Throws if a tensor
+// Returns what may surprise about PEFT with this adapter, a sentence per line. Throws if a tensor
 // holds NaN or infinity.
 std::string check_adapter(const LoadedAdapter& adapter);
 
-// A line per key of the configuration and per tensor in which the two differ; "" if in none.
+// Returns a line per configuration key and per tensor that differ; "" if none does.
 std::string compare_adapters(const LoadedAdapter& a, const LoadedAdapter& b);
 
 }  // namespace slim

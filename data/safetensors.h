@@ -3,10 +3,10 @@
 //     8 bytes    the length h of the header, little-endian
 //     h bytes    JSON: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...},
 //                and optionally "__metadata__": texts by name
-//     the rest   the numbers, little-endian and row-major, tensor after tensor without gaps
+//     the rest   the elements, little-endian and row-major, tensor after tensor without gaps
 //
-// A file can hold types that a Tensor cannot (integers, 16-bit floats), so what is read and written
-// are StoredTensors; store() and to_tensor() lead from and to Tensors.
+// A file can hold types that a Tensor cannot (integers, 16-bit floats), so files are read and
+// written as StoredTensors. store() and TensorFile::tensor() convert from and to Tensors.
 #pragma once
 
 #include <map>
@@ -18,7 +18,7 @@
 
 namespace slim {
 
-// The type of the numbers that store() makes when not told: what this build computes with.
+// The dtype of store() by default: what this build computes with.
 constexpr const char* kRealDtype = sizeof(real) == 8 ? "F64" : "F32";
 
 struct StoredTensor {
@@ -27,7 +27,8 @@ struct StoredTensor {
     Bytes bytes;  // as many as shape and dtype need
 };
 
-// As F64, F32, F16 or BF16, rounded to the nearest. Throws when a finite number is too large for it.
+// Returns x as F64, F32, F16 or BF16, rounded to nearest even. Throws when a finite element
+// overflows.
 StoredTensor store(const Tensor& x, const std::string& dtype = kRealDtype);
 StoredTensor store(const std::vector<int64_t>& integers);                    // I64, shape (n)
 
@@ -42,8 +43,8 @@ struct TensorFile {
     const StoredTensor& stored(const std::string& name) const;
 };
 
-// Believes nothing: every type, size and offset is checked before it is used, and a damaged file
-// gets a sentence. Names and numbers come back exactly as they were written.
+// Checks every type, size and offset before it is used; a damaged file is an error. Names and
+// elements come back exactly as they were written.
 TensorFile read_safetensors(const std::string& path);
 TensorFile parse_safetensors(std::span<const uint8_t> bytes, const std::string& name);
 

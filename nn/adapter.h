@@ -1,5 +1,5 @@
-// What all adapters have in common: their options, and what the code that attaches, merges and
-// saves them needs to know. The adapters themselves are in lora.h, dora.h and embedding.h.
+// The configuration of adapters, and their interface for attaching, merging and saving. The
+// adapters themselves are in lora.h, dora.h and embedding.h.
 #pragma once
 
 #include <map>
@@ -98,7 +98,7 @@ struct Adapter : Module {
     ModulePtr merged_form;  // null unless merged
 };
 
-// Throws if the merged weight holds a number that is not finite: such an adapter is not merged.
+// Throws if the merged weight holds NaN or infinity: such an adapter is not merged.
 void check_merged(const Tensor& weight);
 
 }  // namespace slim

@@ -1,9 +1,9 @@
 // Regular expressions for module names, as PEFT's configurations have them, in bounded time.
 //
-// They come from files that nobody has checked. std::regex recurses over the name and can take
-// exponential time. POSIX's regcomp lacks \d and (?:. So this is a matcher of our own, after
-// Thompson (1968): the expression becomes a small program, and all ways through it are followed at
-// once, character by character. The work is at most the program's size times the name's length.
+// They come from untrusted files. std::regex recurses over the name and can take exponential time.
+// POSIX's regcomp lacks \d and (?:. So this is a matcher of our own, after Thompson (1968): the
+// expression becomes a small program, and all paths through it are followed at once, character by
+// character. The work is at most the program's size times the name's length.
 //
 // What is understood has the meaning that it has in Python's re:
 //

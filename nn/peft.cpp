@@ -80,6 +80,10 @@ void check_kind(const TensorFile& file, const std::string& name, const StoredTen
     check(name.size() <= Pattern::kMaxName, file.path, ": a tensor's name has ", name.size(),
           " characters, \"", name.substr(0, 60), "...\"; at most ", Pattern::kMaxName,
           " are allowed");
+    for (const char* part : {".modules_to_save.", ".original_module."})
+        if (name.find(part) != std::string::npos)
+            refuse("has \"" + std::string(part) + "\" in it, as PEFT's models have in memory; in " +
+                   "its files there is none. hint: save it with the PeftModel's save_pretrained()");
     for (const std::string part : {"lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B"}) {
         const size_t at = name.find("." + part + ".");
         if (at == std::string::npos) continue;

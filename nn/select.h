@@ -1,4 +1,4 @@
-// Which modules of a model a configuration means, and with which options.
+// Selects the modules that a configuration adapts.
 //
 //     "fc1"            in a list: the module of this name, and every module whose name ends in .fc1
 //     "all-linear"     in a list: every Linear
@@ -16,8 +16,8 @@
 
 namespace slim {
 
-// A configuration with its names sorted and its patterns compiled, each once. It comes from a file
-// that nobody has checked: the work for all names together is bounded, too.
+// A configuration with its patterns compiled, each once. The configuration may come from an
+// untrusted file, so the work for all names together is bounded.
 class ModuleSelector {
 public:
     explicit ModuleSelector(const AdapterConfig& config);  // throws when a pattern is none
@@ -28,7 +28,7 @@ public:
     bool is_saved_whole(const std::string& name);  // or is inside such a module
     AdapterConfig config_for(const std::string& name);
 
-    // Sentences about what has matched none of the names that were asked about so far.
+    // Returns sentences about entries that have matched none of the names so far.
     std::vector<std::string> unused_targets() const;  // of target_modules
     std::vector<std::string> unused_patterns() const;  // of rank_pattern and alpha_pattern
     std::vector<std::string> unused_exclusions() const;

@@ -6,7 +6,7 @@
 
 namespace slim {
 
-TEST_CASE("build/adapter: inspect, check, diff and merge; bad input is one sentence and status 1") {
+TEST_CASE("fault: build/adapter: inspect, check, diff, merge; bad input is a sentence, status 1") {
     const std::string program = built_program("adapter");
     if (!file_exists(program)) {
         MESSAGE(program << " is not there, so this test did nothing. hint: make all");
@@ -45,8 +45,27 @@ TEST_CASE("build/adapter: inspect, check, diff and merge; bad input is one sente
     check_words(adapter("inspect " + scratch / "none", 1), {"none/adapter_config.json"});
     check_words(adapter("merge " + folder.path, 1), {"--base", "--out"});
     check_words(adapter(merge + scratch / "base", 1), {"replace the base"});
+    std::filesystem::create_hard_link(scratch / "base", scratch / "other_name");
+    std::filesystem::create_symlink(scratch / "base", scratch / "link");
+    for (const std::string name : {"other_name", "link", "adapter/../base"})
+        check_words(adapter(merge + scratch / name, 1), {"replace the base"});
     check_words(adapter(merge + "/dev/full", 1), {"/dev/full", "no space"});
     check_words(adapter("--explode", 1), {"--explode"});
+
+    // What is ignored is said by every command, and so is what the base's dtype loses.
+    AdapterFolder noted;
+    noted.config["bias"] = "lora_only";
+    noted.write();
+    for (const std::string command : {"inspect ", "check "})
+        check_words(adapter(command + noted.path, 0), {"note: ", "peft#3306"});
+    TensorFile base = read_safetensors(scratch / "base");
+    base.tensors["head.weight"] = store(net.state_dict().at("head.weight"), "BF16");
+    write_safetensors(scratch / "short", base);
+    const Finished done = run(program + " merge " + noted.path + " --base " + scratch / "short" +
+                              " --out " + scratch / "merged");
+    CHECK(done.status == 0);
+    check_words(done.err, {"note: ", "peft#3306", "short: head.weight is BF16", "off by up to"});
+    CHECK(read_safetensors(scratch / "merged").stored("head.weight").dtype == "BF16");
 }
 
 }  // namespace slim

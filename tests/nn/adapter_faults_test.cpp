@@ -10,7 +10,7 @@ namespace slim {
 
 namespace {
 
-using Trained = AdaptedPlace::Trained;
+using Ids = std::vector<int>;
 
 std::shared_ptr<Linear> linear(int64_t in, int64_t out, Rng& rng) {
     return std::make_shared<Linear>(in, out, rng);
@@ -435,6 +435,26 @@ TEST_CASE("fault: the base's weight beside an adapter is compared with the base,
     CHECK_ERROR(folder.load(), "embed.base_layer.weight", "(12, 5)", "(11, 5)");
 }
 
+TEST_CASE("fault: DoRA on an Embedding with padding merges alike as a module and as a file") {
+    ScratchFolder folder;
+    Rng rng(21);
+    Sequential model({std::make_shared<Embedding>(5, 3, rng, EmbeddingOptions{.padding_idx = 2})});
+    copy_values(ones({5, 3}), dynamic_cast<Embedding&>(*model.layers[0]).weight);
+    save_parameters(model, folder / "base");
+    AdapterSet adapters =
+        attach(model, {.method = Method::kDoRA, .rank = 2, .target_modules = {"0"}}, rng);
+    perturb_trained(model, rng);
+    save_adapter(folder / "a", adapters);
+    const Ids ids{0, 1, 2, 3, 4};
+    const Tensor looked_up = model.layers[0]->lookup(ids).detach();
+    adapters.merge_and_unload();
+    const Tensor merged = model.state_dict().at("0.weight");
+    const TensorFile file =
+        merge_into(read_safetensors(folder / "base"), load_adapter(folder / "a"));
+    check_answers(file.tensor("0.weight"), merged);
+    check_close(merged, looked_up, 1e-5, 1e-5);
+}
+
 TEST_CASE("fault: a loaded adapter starts with PEFT's detached norm gradient") {
     AdapterFolder folder(true);
     Rng rng(18);
@@ -454,6 +474,7 @@ TEST_CASE("fault: names that PEFT's files do not have are said to be what they a
     refused("fc1.lora_A.weight", {2, 3}, {"does not begin with base_model.model."});
     refused(kPrefix + "conv.lora_A.weight", {2, 3, 3, 3}, {"(2, 3, 3, 3)", "convolution"});
     refused(kPrefix + "conv.lora_B.weight", {8, 2, 1, 1}, {"convolution"});
+    refused(kPrefix + "head.modules_to_save.default.weight", {2, 2}, {"in memory", "hint"});
 }
 
 TEST_CASE("fault: check, merge and attach say the same of targets that match nothing") {
