@@ -58,13 +58,11 @@ bool Batches::next(Batch& batch) {
         batch.x = Tensor({n, set_.features()});
         batch.labels.resize(size_t(n));
         real* x = batch.x.mutable_data();
-        const int64_t* order = order_.data() + first;
-        const int64_t left = set_.count - first;
         for (int64_t i = 0; i < n; i++) {
             // Jumping about in 47 MB misses the cache each time: ask for a later image now.
-            const int64_t ahead = 4;
-            if (i + ahead < left) prefetch_image(set_, order[i + ahead]);
-            put_image(set_, order[i], i, x, batch.labels);
+            const int64_t ahead = first + i + 4;
+            if (ahead < set_.count) prefetch_image(set_, order_.at(size_t(ahead)));
+            put_image(set_, order_.at(size_t(first + i)), i, x, batch.labels);
         }
     }
     state_.next += whole;

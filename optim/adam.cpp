@@ -35,6 +35,13 @@ Adam::Adam(const char* name, const Groups& groups, bool decoupled) : decoupled_(
     }
 }
 
+std::string Adam::text(size_t group) const {
+    const AdamOptions& o = options_[group];
+    return (decoupled_ ? "AdamW(lr=" : "Adam(lr=") + to_text(o.lr) + ", beta1=" +
+           to_text(o.beta1) + ", beta2=" + to_text(o.beta2) + ", eps=" + to_text(o.eps) +
+           ", weight_decay=" + to_text(*o.weight_decay) + ")";
+}
+
 void Adam::update(Slot& slot) {
     const AdamOptions& o = options_[slot.group];
     const double lr = o.lr * lr_factor, t = double(slot.steps);

@@ -28,6 +28,7 @@ protected:
 
 private:
     void update(Slot& slot) override;
+    std::string text(size_t group) const override;
     std::vector<AdamOptions> options_;
     bool decoupled_;  // AdamW
 };

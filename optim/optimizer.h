@@ -20,23 +20,28 @@ class Optimizer {
 public:
     virtual ~Optimizer() = default;
 
-    // Updates every parameter that has a gradient. Throws when none has one: the optimiser then holds
-    // other parameters than the loss depends on, or backward() was forgotten. The first step warns
-    // on stderr about parameters that are to be trained and that the loss does not reach.
+    // Updates every parameter that has a gradient. Throws when none has one: nothing would be
+    // trained. A warning would scroll away while the run goes on for hours. The likely reasons are
+    // an optimiser made before attach(), and a forgotten backward().
+    // Says once on stderr which parameters require a gradient and have never had one.
     void step();
     void zero_grad();  // drops the gradients
 
     std::vector<Tensor> parameters() const;  // of all groups, frozen ones too
 
-    // For checkpoints: what is remembered, as "<parameter>.<k>", and the updates made to each
-    // parameter. check_state() throws unless load_state() would fit.
+    // ---- for checkpoints: optimizer_state.cpp
+
+    // Returns what is remembered, as "<parameter>.<k>", and the updates made to each parameter.
+    // check_state() throws unless load_state() would fit.
     std::map<std::string, Tensor> state_dict() const;
     std::vector<int64_t> steps() const;
     void check_state(const std::map<std::string, Tensor>& state,
                      const std::vector<int64_t>& steps) const;
     void load_state(const std::map<std::string, Tensor>& state, const std::vector<int64_t>& steps);
+    // Returns the formula and options of each parameter: "SGD(lr=0.1, momentum=0, ...)".
+    std::vector<std::string> descriptions() const;
 
-    // Multiplies the learning rate of every group; a schedule sets it before each step.
+    // Multiplies the learning rate of every group; a schedule sets it for each step. At least 0.
     double lr_factor = 1;
 
 protected:
@@ -47,12 +52,14 @@ protected:
         size_t state_count;         // how many tensors it remembers
         int64_t steps = 0;          // updates so far
         std::vector<Tensor> state;  // [state_count] of the parameter's shape, from the first update
+        bool reported = false;      // as one that the loss does not reach
     };
 
-    // A stretch of a parameter that this step changes, and its gradient [count]: all of the
-    // parameter, or a row that was touched if its gradient is one of rows. The rows that were not
-    // touched stay as they are: neither momentum nor weight decay reaches them, and what is
-    // remembered about them waits. (As torch.optim.SparseAdam; a full step without a full pass.)
+    // A stretch of a parameter that this step changes, and its gradient [count]: the whole
+    // parameter, or one row of it if the gradient is of rows. Rows without a gradient stay as they
+    // are: momentum and weight decay do not reach them, and their state waits. torch.optim.SparseAdam
+    // skips rows in the same way, but its eps is not the same: it divides by sqrt(v) + eps before
+    // the correction of v's bias, and has no weight decay.
     struct Piece {
         int64_t first, count;
         const real* grad;
@@ -61,13 +68,13 @@ protected:
 
     void add_group(const std::vector<Tensor>& parameters, size_t tensors_of_state);
     virtual void update(Slot& slot) = 0;  // slot.steps counts this update already
+    virtual std::string text(size_t group) const = 0;  // the formula's name and options
 
     std::vector<Slot> slots_;
     size_t groups_ = 0;
 
 private:
-    void warn_about_unreached();
-    bool stepped_ = false;
+    void report_unreached();
 };
 
 template <class Options>

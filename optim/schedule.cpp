@@ -2,18 +2,22 @@
 #include "optim/schedule.h"
 
 #include <algorithm>  // max, min
-#include <cmath>      // cos, pow
+#include <cmath>      // cos, isfinite, pow
 
 #include "core/check.h"
 
 namespace slim {
 
 double step_decay(int64_t step, StepDecay options) {
+    check(step >= 0, "step_decay: step ", step, "; the first is 0");
     check(options.every > 0, "step_decay: every ", options.every, " steps; it must be at least 1");
+    check(std::isfinite(options.gamma) && options.gamma >= 0, "step_decay: gamma = ", options.gamma,
+          "; it must be a number, 0 or more");
     return std::pow(options.gamma, double(step / options.every));
 }
 
 double cosine_with_warmup(int64_t step, Cosine options) {
+    check(step >= 0, "cosine_with_warmup: step ", step, "; the first is 0");
     check(options.warmup >= 0 && options.total >= options.warmup, "cosine_with_warmup: ",
           options.warmup, " steps of warmup in ", options.total, "; the total must not be less");
     if (step < options.warmup) return double(step) / double(options.warmup);

@@ -1,6 +1,8 @@
 // Learning rate schedules: functions of the step number that give the factor on the rate.
 //
 //     optimizer.lr_factor = cosine_with_warmup(step, {.warmup = 100, .total = 9380});
+//
+// The first step is 0. A negative step is an error.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +17,8 @@ struct StepDecay {
 double step_decay(int64_t step, StepDecay options);
 
 // Rises linearly from 0 during the first `warmup` steps, then falls along half a cosine to 0 at
-// `total`. (transformers.get_cosine_schedule_with_warmup)
+// `total`, and stays there. (transformers.get_cosine_schedule_with_warmup, which rises again after
+// `total`.)
 struct Cosine {
     int64_t warmup = 0;
     int64_t total = 1000;

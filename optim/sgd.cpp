@@ -24,6 +24,12 @@ SGD::SGD(const std::vector<ParameterGroup<SGDOptions>>& groups) {
     }
 }
 
+std::string SGD::text(size_t group) const {
+    const SGDOptions& o = options_[group];
+    return "SGD(lr=" + to_text(o.lr) + ", momentum=" + to_text(o.momentum) + ", weight_decay=" +
+           to_text(o.weight_decay) + (o.nesterov ? ", nesterov)" : ")");
+}
+
 void SGD::update(Slot& slot) {
     const SGDOptions& o = options_[slot.group];
     const real lr = real(o.lr * lr_factor), momentum = real(o.momentum);

@@ -19,6 +19,7 @@ public:
 
 private:
     void update(Slot& slot) override;
+    std::string text(size_t group) const override;
     std::vector<SGDOptions> options_;
 };
 
