@@ -51,7 +51,28 @@ MakeOptimizer make(Options options) {
     return [options](const Parameters& p) { return std::make_unique<Kind>(p, options); };
 }
 
+// p1 in a group with the first options, p2 in one with the second.
+template <class Kind, class Options>
+MakeOptimizer make_groups(Options first, Options second) {
+    return [first, second](const Parameters& p) {
+        return std::make_unique<Kind>(
+            std::vector<ParameterGroup<Options>>{{{p[0]}, first}, {{p[1]}, second}});
+    };
+}
+
 }  // namespace
+
+TEST_CASE("fault: SGD, Adam, AdamW: defaults and groups follow PyTorch") {
+    check_trajectory("adam_default", make<Adam>(AdamOptions{}));
+    check_trajectory("adamw_default", make<AdamW>(AdamOptions{}));
+    check_trajectory("sgd_groups", make_groups<SGD, SGDOptions>(
+                                       {.lr = 0.1, .momentum = 0.9},
+                                       {.lr = 0.05, .weight_decay = 0.1}));
+    check_trajectory("adam_groups", make_groups<Adam, AdamOptions>(
+                                        {}, {.beta1 = 0.8, .beta2 = 0.99, .weight_decay = 0.1}));
+    check_trajectory("adamw_groups",
+                     make_groups<AdamW, AdamOptions>({}, {.lr = 0.01, .eps = 1e-3}));
+}
 
 TEST_CASE("SGD: PyTorch's trajectory") {
     check_trajectory("sgd", make<SGD>(SGDOptions{.lr = 0.1}));

@@ -22,6 +22,13 @@ optim.txt       p1 [2,3]  p2 [4]     the parameters at the start
                   adam           Adam(lr=0.005)
                   adam_decay     Adam(lr=0.005, weight_decay=0.01)
                   adamw          AdamW(lr=0.005, weight_decay=0.01)
+                  adam_default   Adam with its defaults
+                  adamw_default  AdamW with its defaults
+                  sgd_groups     SGD(lr=0.1), p1 with momentum=0.9, p2 with lr=0.05,
+                                 weight_decay=0.1
+                  adam_groups    Adam with its defaults, p2 with betas=(0.8, 0.99),
+                                 weight_decay=0.1
+                  adamw_groups   AdamW with its defaults, p2 with lr=0.01, eps=1e-3
 
 adapters.txt    x [4,5]  W [7,5]  b [7]  A [3,5]  B [7,3]  dy [4,7]    N=4 in=5 out=7 r=3 alpha=6
                 s []     the scaling, alpha / r = 2
@@ -113,6 +120,10 @@ def make_optim():
     torch.manual_seed(2)
     start = dict(p1=torch.randn(2, 3), p2=torch.randn(4))
     grads = dict(g1=torch.randn(10, 2, 3), g2=torch.randn(10, 4))
+
+    def groups(p, first, second):
+        return [dict(params=p[:1], **first), dict(params=p[1:], **second)]
+
     runs = dict(
         sgd=lambda p: torch.optim.SGD(p, lr=0.1),
         momentum=lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
@@ -120,7 +131,14 @@ def make_optim():
                                            weight_decay=0.01),
         adam=lambda p: torch.optim.Adam(p, lr=0.005),
         adam_decay=lambda p: torch.optim.Adam(p, lr=0.005, weight_decay=0.01),
-        adamw=lambda p: torch.optim.AdamW(p, lr=0.005, weight_decay=0.01))
+        adamw=lambda p: torch.optim.AdamW(p, lr=0.005, weight_decay=0.01),
+        adam_default=lambda p: torch.optim.Adam(p),
+        adamw_default=lambda p: torch.optim.AdamW(p),
+        sgd_groups=lambda p: torch.optim.SGD(groups(p, dict(momentum=0.9),
+                                                    dict(lr=0.05, weight_decay=0.1)), lr=0.1),
+        adam_groups=lambda p: torch.optim.Adam(groups(p, {}, dict(betas=(0.8, 0.99),
+                                                                  weight_decay=0.1))),
+        adamw_groups=lambda p: torch.optim.AdamW(groups(p, {}, dict(lr=0.01, eps=1e-3))))
 
     result = dict(start, **grads)
     for name, make in runs.items():
