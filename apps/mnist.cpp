@@ -22,6 +22,7 @@
 #include "nn/sequential.h"
 #include "nn/state_file.h"
 #include "optim/adam.h"
+#include "optim/checkpoint.h"
 #include "optim/trainer.h"
 
 using namespace slim;
@@ -57,9 +58,11 @@ struct Settings {
     }
 
     // What a checkpoint must agree with to be resumed. The number of epochs may differ.
-    std::string run_config(const std::string& name, int64_t of_seed) const {
+    // base_print is the fingerprint of the base, "" for the base's own pretraining.
+    std::string run_config(const std::string& name, int64_t of_seed,
+                           const std::string& base_print) const {
         Json::Object config{{"method", name}, {"seed", of_seed}, {"batch", batch}, {"lr", lr},
-                            {"shuffle", shuffle}};
+                            {"shuffle", shuffle}, {"base", base_print}};
         if (is_adapter(name)) {
             const AdapterConfig o = adapter_config(name);
             config["scaling"] = o.scaling_factor();
@@ -97,7 +100,7 @@ Row evaluate_row(const std::string& method, Module& model, const Data& data,
 
 // Trains what is trainable in the model, and evaluates it.
 Row fit(const std::string& method, Module& model, const Data& data, const Settings& settings,
-        int64_t seed, Rng& rng) {
+        int64_t seed, Rng& rng, const std::string& base_print) {
     Adam adam(model.parameters(), {.lr = settings.lr});
     const std::string label = method + std::string(5 - method.size(), ' ');
     TrainOptions options;
@@ -106,8 +109,9 @@ Row fit(const std::string& method, Module& model, const Data& data, const Settin
     options.shuffle = settings.shuffle;
     options.label = label.c_str();
     if (!settings.report.empty()) options.test = &data.test;
-    options.config = settings.run_config(method, seed);
+    options.config = settings.run_config(method, seed, base_print);
     options.resume = settings.resume;
+    options.frozen_from_checkpoint = settings.base.empty();
     if (!settings.save.empty()) options.checkpoint = settings.save + "/" + method + ".checkpoint";
     const TrainReport report = train(model, adam, data.train, rng, options);
     check(!report.interrupted, "stopped by Ctrl-C",
@@ -161,8 +165,13 @@ std::vector<Row> run(const Data& data, const Settings& s, int64_t seed, bool exp
         load_parameters(*base, s.base);
         rows.push_back(evaluate_row("base", *base, data, s, seed));
     } else if (s.resume.empty() || s.method == "base") {
-        rows.push_back(fit("base", *base, data, s, seed, base_rng));
+        rows.push_back(fit("base", *base, data, s, seed, base_rng, ""));
     }
+    // Resuming without --base takes the base from the checkpoint.
+    const std::string base_print =
+        s.base.empty() && !s.resume.empty() && s.method != "base"
+            ? parse_json(checkpoint_config(s.resume), s.resume).at("base", s.resume).as_string(s.resume)
+            : fingerprint(*base);
     if (s.quantize != "none" && s.resume.empty()) {
         std::shared_ptr<MLP> model = copy_of(*base, data, base_rng);
         quantize(*model, s.quantize);
@@ -188,7 +197,7 @@ std::vector<Row> run(const Data& data, const Settings& s, int64_t seed, bool exp
                 std::printf("\n%s\n\ntrainable:\n%s%s\n", to_string(*model).c_str(),
                             trainable_listing(*model).c_str(), trainable_report(*model).c_str());
         }
-        rows.push_back(fit(method, *model, data, s, seed, rng));
+        rows.push_back(fit(method, *model, data, s, seed, rng, base_print));
         if (method != "full" && !s.save_adapter.empty())
             save_adapter(s.save_adapter + (s.method == "all" ? "/" + method : ""),
                          adapters, s.base);

@@ -205,6 +205,8 @@ void AdapterSet::add(const std::string& name, const AdapterConfig& config, const
         throw;
     }
     if (!active_.empty()) unmerge();
+    for (const AdaptedPlace& place : places)
+        if (Adapter* adapter = place.adapter()) adapter->set_name = name;
     model_->set_requires_grad(false);
     adapters_[name] = {config, std::move(places)};
     active_ = name;

@@ -78,6 +78,7 @@ struct AdapterTensor {
 // A module with an adapter around it, which takes the place of the module that it adapts.
 struct Adapter : Module {
     Tensor m;  // DoRA's magnitude; undefined in LoRA
+    std::string set_name;  // the name under which an AdapterSet holds it; "" if none does
 
     virtual const AdapterConfig& config() const = 0;
     virtual ModulePtr base() const = 0;    // the module as it was, untouched

@@ -18,6 +18,10 @@ struct TrainProgress {
     int64_t images = 0;          // seen in the present epoch, and how many of them were right
     int64_t correct = 0;
     double loss = 0;             // sum over these images
+    double seconds = 0;          // of training in the present epoch
+
+    double mean_loss() const { return loss / double(images); }
+    double accuracy() const { return double(correct) / double(images); }
 };
 
 // A run, as references to its parts.
@@ -26,7 +30,15 @@ struct TrainState {
     Optimizer& optimizer;
     Rng& rng;
     TrainProgress& progress;
+    std::string data = {};                // from describe_data(), compared unless ""
+    bool frozen_from_checkpoint = false;  // else the frozen parameters are compared
 };
+
+// Returns a text that tells data sets and ways through them apart.
+std::string describe_data(const ImageSet& images, int64_t batch_size, bool shuffle);
+
+// Returns a short text that differs, in practice, where a parameter or quantised weight differs.
+std::string fingerprint(Module& model);
 
 // Writes a safetensors file: parameters, the optimiser's state, the states of rng and of the
 // model's own generators, progress, and `config`, a text that says what run this is.
@@ -36,7 +48,8 @@ void save_checkpoint(const std::string& path, const TrainState& run, const std::
 std::string checkpoint_config(const std::string& path);
 
 // Sets all parts of the run to what the file holds. Throws, and changes nothing, when the file is
-// damaged, its config is another one, or it does not fit the model or the optimiser.
+// damaged or of another run: another config, model (as printed), adapter, optimiser (its kind,
+// options and parameters), data, frozen parameter or quantised weight.
 void load_checkpoint(const std::string& path, const TrainState& run, const std::string& config);
 
 }  // namespace slim

@@ -1,97 +1,76 @@
 // The training loop. See trainer.h.
 #include "optim/trainer.h"
 
-#include <unistd.h>  // isatty
-
 #include <algorithm>  // min
 #include <chrono>
-#include <cmath>    // isfinite
-#include <csignal>  // Ctrl-C
+#include <cmath>  // isfinite
 #include <cstdio>
 
 #include "core/autograd.h"
 #include "core/ops.h"
 #include "optim/checkpoint.h"
 #include "optim/clip.h"
+#include "optim/progress.h"
 
 namespace slim {
 
-namespace {
-
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) {
+static double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// While one of these lives, Ctrl-C raises a flag instead of ending the program.
-volatile std::sig_atomic_t interrupt_requested = 0;
-
-struct CatchInterrupt {
-    CatchInterrupt() {
-        interrupt_requested = 0;
-        before = std::signal(SIGINT, [](int) { interrupt_requested = 1; });
-    }
-    ~CatchInterrupt() { std::signal(SIGINT, before); }
-    void (*before)(int);
-};
-
-int64_t count_correct(const Tensor& logits, const std::vector<int>& labels) {
-    const std::vector<int> predicted = argmax_rows(logits);
-    int64_t correct = 0;
-    for (size_t i = 0; i < labels.size(); i++) correct += predicted[i] == labels[i];
-    return correct;
-}
-
 // Adds a batch to the sums over the present epoch.
-void tally(TrainProgress& p, const Tensor& logits, const std::vector<int>& labels, double loss) {
+static void tally(TrainProgress& p, const Tensor& logits, const std::vector<int>& labels,
+                  double loss) {
+    const std::vector<int> predicted = argmax_rows(logits);
+    for (size_t i = 0; i < labels.size(); i++) p.correct += predicted[i] == labels[i];
     p.images += int64_t(labels.size());
-    p.correct += count_correct(logits, labels);
     p.loss += loss * double(labels.size());
 }
 
-double accuracy(const TrainProgress& p) { return double(p.correct) / double(p.images); }
-double mean_loss(const TrainProgress& p) { return p.loss / double(p.images); }
+// ---- values that are not finite -----------------------------------------------------------------
 
-// One line about an epoch. On a terminal it is rewritten as training goes on.
-class ProgressLine {
-public:
-    ProgressLine(const TrainOptions& options, int64_t images)
-        : options_(options), images_(images), terminal_(isatty(STDOUT_FILENO)) {}
+// "nan at (3, 4)", or "" if all values are finite.
+static std::string not_finite(const Tensor& x) {
+    int64_t at = 0;
+    while (at < x.size() && std::isfinite(x.data()[at])) at++;
+    if (at == x.size()) return "";
+    const real value = x.data()[at];
+    Shape index(x.shape().size());
+    for (size_t axis = index.size(); axis-- > 0; at /= x.shape()[axis])
+        index[axis] = at % x.shape()[axis];
+    return to_text(double(value)) + " at " + to_text(index);
+}
 
-    void update(const TrainProgress& p, double seconds) {
-        const bool finished = p.images == images_;
-        if (!options_.show_progress || (!terminal_ && !finished)) return;
-        if (!finished && seconds - shown_ < 0.1) return;
-        shown_ = finished ? 0 : seconds;
-        const double speed = double(p.images) / seconds;
-        const double left = double(options_.epochs - p.epoch) * double(images_) - double(p.images);
-        std::printf(
-            "%s%s epoch %2ld/%d  loss %.4f  accuracy %6.2f %%  %6.0f images/s  %2.0f s left%s",
-            terminal_ ? "\r" : "", options_.label, long(p.epoch + 1), options_.epochs, mean_loss(p),
-            100 * accuracy(p), speed, left / speed, finished ? "  \n" : "  ");
-        std::fflush(stdout);
-    }
+std::string where_not_finite(Module& model) {
+    for (const NamedParameter& p : model.named_parameters())
+        if (const std::string found = not_finite(p.tensor); !found.empty())
+            return p.name + " holds " + found;
+    return "";
+}
 
-private:
-    const TrainOptions& options_;
-    int64_t images_;
-    bool terminal_;
-    double shown_ = 0;  // seconds into the epoch
-};
-
-}  // namespace
+// What is known about the origin of a loss or of logits that are not finite.
+static std::string origin(Module& model) {
+    const std::string where = where_not_finite(model);
+    return where.empty() ? "all parameters are finite" : where;
+}
 
 Evaluation evaluate(Module& model, const ImageSet& images, int64_t batch_size) {
+    check(batch_size > 0, "evaluate: a batch size of ", batch_size, "; it must be at least 1");
+    check(images.count > 0, "evaluate: the set has no images; there must be at least 1");
     const NoGrad no_grad;
     const EvalMode eval_mode(model);
     TrainProgress sums;
     for (int64_t first = 0; first < images.count; first += batch_size) {
         const Batch batch = batch_of(images, first, std::min(batch_size, images.count - first));
         const Tensor logits = model(batch.x);
+        if (const std::string found = not_finite(logits); !found.empty())
+            fail("evaluate: the logits of images ", first, " on hold ", found, "; ", origin(model),
+                 ". hint: use other parameters; these cannot classify anything");
         tally(sums, logits, batch.labels, cross_entropy(logits, batch.labels).item());
     }
-    return {mean_loss(sums), accuracy(sums)};
+    return {sums.mean_loss(), sums.accuracy()};
 }
 
 double TrainReport::seconds_per_epoch() const {
@@ -100,7 +79,14 @@ double TrainReport::seconds_per_epoch() const {
     return epochs.empty() ? 0 : total / double(epochs.size());
 }
 
-// One optimiser step. Its images come in options.accumulate forward passes, whose losses are
+// Gives a variable its value back at the end of the block.
+struct KeepValue {
+    double& variable;
+    double before;
+    ~KeepValue() { variable = before; }
+};
+
+// Makes one optimiser step. Its images come in options.accumulate forward passes, whose losses are
 // weighted by their share of the images, so that the gradients add up to those of one large batch.
 static void train_step(const TrainState& run, Batches& batches, int64_t images_left,
                        const TrainOptions& options) {
@@ -112,18 +98,31 @@ static void train_step(const TrainState& run, Batches& batches, int64_t images_l
     for (int64_t seen = 0; seen < in_step && batches.next(batch);) {
         const Tensor logits = run.model(batch.x);
         const Tensor loss = cross_entropy(logits, batch.labels);
-        check(std::isfinite(loss.item()), "train: the loss is ", double(loss.item()), " in step ",
-              p.step, " (epoch ", p.epoch + 1, "); training cannot go on from there",
-              ". hint: try a smaller learning rate, or look for NaN in the data");
+        if (!std::isfinite(loss.item()))
+            fail("train: the loss is ", double(loss.item()), " in step ", p.step, " (epoch ",
+                 p.epoch + 1, "); ", origin(run.model), "; training cannot go on from there",
+                 p.step == 1 ? ". hint: look for NaN in the parameters that it starts with"
+                             : ". hint: try a smaller learning rate");
         const int64_t count = int64_t(batch.labels.size());
         backward(count == in_step ? loss : scale(loss, double(count) / double(in_step)));
         tally(p, logits, batch.labels, loss.item());
         seen += count;
     }
     if (options.clip_norm > 0) clip_gradient_norm(run.optimizer.parameters(), options.clip_norm);
-    if (options.schedule) run.optimizer.lr_factor = options.schedule(p.step - 1);
-    run.optimizer.step();
+    {
+        // The schedule's factor is for this step alone.
+        const KeepValue lr_factor{run.optimizer.lr_factor, run.optimizer.lr_factor};
+        if (options.schedule) run.optimizer.lr_factor = options.schedule(p.step - 1);
+        run.optimizer.step();
+    }
     p.position = batches.state();
+}
+
+// A loss tells of the step before it, so what the last step did is looked for in the parameters.
+static void check_parameters(const TrainState& run) {
+    const std::string where = where_not_finite(run.model);
+    check(where.empty(), "train: after step ", run.progress.step, ", ", where,
+          "; nothing is saved. hint: try a smaller learning rate");
 }
 
 TrainReport train(Module& model, Optimizer& optimizer, const ImageSet& images, Rng& rng,
@@ -132,51 +131,61 @@ TrainReport train(Module& model, Optimizer& optimizer, const ImageSet& images, R
     check(options.accumulate >= 1 && options.batch_size % options.accumulate == 0,
           "train: steps of ", options.batch_size, " images in ", options.accumulate,
           " passes; the second must divide ", "the first");
+    check(options.clip_norm >= 0, "train: clip_norm = ", options.clip_norm,
+          "; it must be 0, for no bound, or more");
     TrainReport report;
     TrainProgress p;
-    const TrainState run{model, optimizer, rng, p};
+    const bool with_files = !options.resume.empty() || !options.checkpoint.empty();
+    const TrainState run{model, optimizer, rng, p,
+                         with_files ? describe_data(images, options.batch_size, options.shuffle) : "",
+                         options.frozen_from_checkpoint};
     Batches batches(images, options.batch_size / options.accumulate);
     if (!options.resume.empty()) {
         load_checkpoint(options.resume, run, options.config);
+        check(p.images < images.count, options.resume, ": ", p.images, " images of ", images.count,
+              " were seen in the epoch, which would have ended it");
         batches.resume(p.position);
     }
     const auto save = [&] {
+        check_parameters(run);
         if (!options.checkpoint.empty()) save_checkpoint(options.checkpoint, run, options.config);
     };
 
-    CatchInterrupt catch_interrupt;
-    ProgressLine progress(options, images.count);
+    const StopSignals stop;
+    ProgressLine line(options.label, options.epochs, images.count);
     model.train();
-    while (p.epoch < options.epochs && !report.interrupted) {
+    while (p.epoch < options.epochs && !stop.requested()) {
         const Clock::time_point start = Clock::now();
+        const double seconds_before = p.seconds;
         if (p.images == 0) {  // not in the middle of a resumed epoch
             if (options.shuffle) batches.shuffle(rng);
             else batches.in_order();
         }
-        while (p.images < images.count && !report.interrupted) {
+        while (p.images < images.count && !stop.requested()) {
             const double loss_before = p.loss;
             const int64_t images_before = p.images;
             train_step(run, batches, images.count - p.images, options);
+            p.seconds = seconds_before + seconds_since(start);
             if (options.on_batch)
                 options.on_batch({int(p.epoch + 1), images_before / options.batch_size,
                                   (images.count - 1) / options.batch_size + 1,
                                   (p.loss - loss_before) / double(p.images - images_before)});
-            progress.update(p, seconds_since(start));
-            report.interrupted = interrupt_requested;
+            if (options.show_progress) line.update(p);
         }
-        if (p.images < images.count) break;  // interrupted inside the epoch
+        if (p.images < images.count) break;  // stopped inside the epoch
         p.epoch++;
-        report.epochs.push_back({int(p.epoch), mean_loss(p), accuracy(p), seconds_since(start)});
+        report.epochs.push_back({int(p.epoch), p.mean_loss(), p.accuracy(), p.seconds});
         EpochReport& epoch = report.epochs.back();
         if (options.evaluate_training_set) epoch.train_accuracy = evaluate(model, images).accuracy;
         if (options.test) epoch.test_accuracy = evaluate(model, *options.test).accuracy;
         if (options.on_epoch) options.on_epoch(epoch);
         p.images = p.correct = 0;
-        p.loss = 0;
-        if (!report.interrupted) save();
-    }
-    if (report.interrupted) {
+        p.loss = p.seconds = 0;
         save();
+    }
+    report.interrupted = p.epoch < options.epochs;  // a signal in the very last step changes nothing
+    if (report.interrupted) {
+        if (p.images > 0) save();
         if (options.show_progress) std::printf("\ninterrupted after step %ld\n", long(p.step));
     }
     report.steps = p.step;

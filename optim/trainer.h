@@ -17,9 +17,14 @@ struct Evaluation {
     double accuracy;  // 0 .. 1
 };
 
-// The model over all images, in evaluation mode and without recording a graph. Leaves the model's
-// mode as it was.
+// Runs the model over all images, in evaluation mode and without recording a graph. Leaves the
+// model's mode as it was. Throws when a logit is not finite, and says where the first such value
+// stands.
 Evaluation evaluate(Module& model, const ImageSet& images, int64_t batch_size = 500);
+
+// Returns the first value of the parameters that is not finite: "layers.0.weight holds nan at
+// (3, 4)"; "" if there is none.
+std::string where_not_finite(Module& model);
 
 struct BatchReport {
     int epoch;               // from 1
@@ -42,8 +47,8 @@ struct TrainOptions {
     int64_t accumulate = 1;   // forward passes per step: each takes batch_size / accumulate images
     bool shuffle = false;
     double clip_norm = 0;     // bound on the norm of the gradients; 0 is no bound
-    std::function<double(int64_t step)> schedule =
-        {};  // factor on the learning rate, see schedule.h
+    // Factor on the learning rate in each step, counted from 0. See schedule.h.
+    std::function<double(int64_t step)> schedule = {};
 
     // Images to evaluate the model on after each epoch, outside of its seconds. It does not change
     // what is trained, to the bit.
@@ -58,6 +63,10 @@ struct TrainOptions {
     std::string resume = {};      // checkpoint to go on from; "" to start at the beginning
     std::string config = {};      // what run this is: resuming demands the same text
 
+    // Takes the frozen parameters from the checkpoint too. By default the model must have the same
+    // ones already: resuming on another base is an error.
+    bool frozen_from_checkpoint = false;
+
     bool show_progress = true;  // on standard output: a line that updates itself, or one per epoch
     const char* label = "";     // printed before each line
 };
@@ -65,14 +74,15 @@ struct TrainOptions {
 struct TrainReport {
     std::vector<EpochReport> epochs;  // those that were completed, the resumed one included
     int64_t steps = 0;                // optimiser steps since the very beginning
-    bool interrupted = false;         // by Ctrl-C
+    bool interrupted = false;         // by a signal, before the last step
 
     double seconds_per_epoch() const;  // mean
 };
 
-// Trains with cross-entropy. Throws at the first loss that is not finite, naming the step. Ctrl-C
-// ends training cleanly after the step it falls in. rng draws the shuffled orders. A run that is
-// resumed from its checkpoint ends in the same bits as one that was never stopped.
+// Trains with cross-entropy. Throws at the first loss that is not finite, and when parameters are
+// not finite after an epoch; the error says where. SIGINT (Ctrl-C), SIGTERM and SIGHUP end training
+// after the present step, and the checkpoint is written. rng draws the shuffled orders. A run that
+// is resumed from its checkpoint ends in the same bits as one that was never stopped.
 TrainReport train(Module& model, Optimizer& optimizer, const ImageSet& images, Rng& rng,
                   const TrainOptions& options = {});
 

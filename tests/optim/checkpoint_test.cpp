@@ -1,6 +1,8 @@
 // Checkpoints: a run that was stopped and resumed ends in the same bits.
 #include "optim/checkpoint.h"
 
+#include <algorithm>
+#include <bit>
 #include <csignal>
 
 #include "data/safetensors.h"
@@ -144,6 +146,167 @@ TEST_CASE("checkpoint file: what is no checkpoint is refused with a sentence") {
     CHECK_ERROR(checkpoint_config(folder / "model.safetensors"), "model.safetensors",
                 "not a training checkpoint", "--resume");
     CHECK_ERROR(checkpoint_config(folder / "missing"), "missing");
+}
+
+// ---- what a checkpoint compares ------------------------------------------------------------------
+
+// One epoch, saved, then loaded into another run that differs in one thing.
+struct OneEpoch {
+    ScratchFolder folder;
+    ImageSet images = striped_images(16);
+    std::string file = folder / "run.checkpoint";
+    OneEpoch() { Run().train(images, 1, file, ""); }
+
+    std::string error_for(Run& run) {
+        const auto before = run.values();
+        const std::string error = error_of([&] { run.train(images, 2, "", file); });
+        CHECK(run.values() == before);
+        return error;
+    }
+};
+
+TEST_CASE("fault: checkpoint file: another base is refused, unless it is taken from the file") {
+    OneEpoch first;
+    Run other;
+    Tensor base = other.model.state_dict().at("1.linear.weight");
+    REQUIRE(!base.requires_grad());
+    base.mutable_data()[3] += real(0.001);
+    check_words(first.error_for(other), {"run.checkpoint", "another base", "1.linear.weight"});
+
+    TrainOptions options{.epochs = 2, .batch_size = 8, .shuffle = true, .show_progress = false};
+    options.resume = first.file;
+    options.config = "this run";
+    options.frozen_from_checkpoint = true;
+    train(other.model, other.adam, first.images, other.rng, options);
+    Run whole;
+    whole.train(first.images, 2, "", "");
+    CHECK(other.values() == whole.values());
+}
+
+TEST_CASE("fault: checkpoint file: other weights under the same quantisation are refused") {
+    const ImageSet images = striped_images(16);
+    const ScratchFolder folder;
+    const auto run = [&](uint64_t seed, Quantization kind, const std::string& resume) {
+        Rng rng(seed);
+        Sequential model({std::make_shared<Linear>(9, 7, rng), std::make_shared<Tanh>(),
+                          std::make_shared<Linear>(7, 3, rng)});
+        quantize_linear_layers(model, kind);
+        attach(model, {.rank = 2, .alpha = 4}, rng);
+        SGD sgd(model.parameters(), {.lr = 0.1});
+        TrainOptions options{.epochs = 1, .batch_size = 8, .show_progress = false};
+        options.resume = resume;
+        options.checkpoint = folder / "quantised.checkpoint";
+        train(model, sgd, images, rng, options);
+    };
+    run(1, Quantization::kInt8, "");
+    run(1, Quantization::kInt8, folder / "quantised.checkpoint");
+    CHECK_ERROR(run(2, Quantization::kInt8, folder / "quantised.checkpoint"), "another",
+                "quantised weights");
+    CHECK_ERROR(run(1, Quantization::kNF4, folder / "quantised.checkpoint"), "another model",
+                "int8", "nf4");
+}
+
+TEST_CASE("fault: checkpoint file: another active adapter is refused") {
+    const ImageSet images = striped_images(16);
+    const ScratchFolder folder;
+    Rng rng(1);
+    Linear base(9, 3, rng);
+    Sequential model({std::make_shared<Linear>(clone(base.weight.detach()))});
+    AdapterSet adapters(model);
+    adapters.add("a", {.rank = 2, .alpha = 4}, rng);
+    adapters.add("b", {.rank = 2, .alpha = 4}, rng);
+    const auto run = [&](const std::string& name, const std::string& resume) {
+        adapters.activate(name);
+        SGD sgd(model.parameters(), {.lr = 0.1});
+        TrainOptions options{.epochs = 1, .batch_size = 8, .show_progress = false};
+        options.resume = resume;
+        options.checkpoint = folder / "run.checkpoint";
+        train(model, sgd, images, rng, options);
+    };
+    run("a", "");
+    run("a", folder / "run.checkpoint");
+    CHECK_ERROR(run("b", folder / "run.checkpoint"), "another adapter", "0: a", "0: b");
+}
+
+TEST_CASE("fault: checkpoint file: another optimiser, or another order of its groups, is refused") {
+    OneEpoch first;
+    Run run;
+    TrainProgress progress;
+    const auto error = [&](Optimizer& optimizer) {
+        return error_of([&] {
+            load_checkpoint(first.file, {run.model, optimizer, run.rng, progress}, "this run");
+        });
+    };
+    std::vector<Tensor> parameters = run.model.parameters();
+    AdamW adamw(parameters, {.lr = 0.01});
+    check_words(error(adamw), {"another optimizer", ": Adam(lr=0.01", ": AdamW(lr=0.01"});
+    Adam faster(parameters, {.lr = 0.02});
+    check_words(error(faster), {"another optimizer", "lr=0.01", "lr=0.02"});
+    std::reverse(parameters.begin(), parameters.end());
+    Adam reversed(parameters, {.lr = 0.01});
+    check_words(error(reversed), {"another optimizer", "1.m: Adam", "3.bias: Adam"});
+    Adam same(run.model.parameters(), {.lr = 0.01});
+    load_checkpoint(first.file, {run.model, same, run.rng, progress}, "this run");
+    CHECK(progress.step == 2);
+}
+
+TEST_CASE("fault: checkpoint file: other data, or other batches of it, are refused") {
+    OneEpoch first;
+    Run run;
+    first.images.pixels[20] ^= 1;
+    check_words(first.error_for(run), {"another data", "16 images of 3 x 3", "fingerprint"});
+    first.images.pixels[20] ^= 1;
+    first.images.labels[3] ^= 1;
+    check_words(first.error_for(run), {"another data"});
+    first.images.labels[3] ^= 1;
+    Run same;
+    same.train(first.images, 2, "", first.file);
+}
+
+TEST_CASE("fault: checkpoint file: states that no run can be in are refused") {
+    OneEpoch first;
+    const TensorFile good = read_safetensors(first.file);
+    const auto error = [&](const std::string& name, size_t at, int64_t value) {
+        TensorFile bad = good;
+        std::vector<int64_t> numbers = bad.integers(name);
+        numbers[at] = value;
+        bad.tensors[name] = store(numbers);
+        write_safetensors(first.file, bad);
+        Run run;
+        return first.error_for(run);
+    };
+    check_words(error("steps", 0, -3), {"-3 steps"});
+    check_words(error("progress", 0, -1), {"damaged", "epoch -1"});
+    check_words(error("progress", 1, -3), {"damaged", "step -3"});
+    check_words(error("progress", 4, -8), {"damaged", "image -8"});
+    check_words(error("progress", 5, 8), {"damaged", "of 8 images"});  // seen, but it is at 16
+    check_words(error("progress", 6, 3), {"damaged", "3 of 0 images right"});
+    check_words(error("lr_factor", 0, std::bit_cast<int64_t>(-1.0)), {"damaged", "lr_factor = -1"});
+    TensorFile end = good;  // all images of the epoch seen, and the epoch not ended
+    std::vector<int64_t> numbers = end.integers("progress");
+    numbers[4] = numbers[5] = 16;
+    end.tensors["progress"] = store(numbers);
+    write_safetensors(first.file, end);
+    Run run;
+    CHECK_ERROR(run.train(first.images, 2, "", first.file), "16 images of 16", "ended it");
+}
+
+TEST_CASE("fault: checkpoint file: lr_factor and the seconds of the epoch are kept") {
+    const ImageSet images = striped_images(16);
+    const ScratchFolder folder;
+    Run first;
+    first.adam.lr_factor = 0.25;
+    TrainProgress p{.step = 1, .position = {true, 7, 8}, .images = 8, .correct = 2, .seconds = 3};
+    save_checkpoint(folder / "run.checkpoint", {first.model, first.adam, first.rng, p}, "");
+    Run second;
+    TrainProgress got;
+    load_checkpoint(folder / "run.checkpoint", {second.model, second.adam, second.rng, got}, "");
+    CHECK(second.adam.lr_factor == 0.25);
+    CHECK(got.seconds == 3);  // so the first line after resuming shows the true speed
+    Tensor stranger = ones({2}).set_requires_grad();
+    SGD sgd({stranger});
+    CHECK_ERROR(save_checkpoint(folder / "x", {first.model, sgd, first.rng, p}, ""),
+                "parameter 0 of the optimiser", "(2)", "not the model's");
 }
 
 TEST_CASE("accumulation: several passes per step equal one large batch") {

@@ -99,6 +99,27 @@ TEST_CASE("fault: optimizer: a step without any gradient is an error, an unreach
     CHECK(stderr_of([&] { sgd.step(); }) == "");   // once
 }
 
+TEST_CASE("fault: optimizer: a parameter that is unfrozen later and not reached is said, once") {
+    Tensor reached = parameter({1}), later = ones({3});
+    SGD sgd({reached, later});
+    set_gradient(reached, {1});
+    CHECK(stderr_of([&] { sgd.step(); }) == "");
+    later.set_requires_grad();
+    check_words(stderr_of([&] { sgd.step(); }), {"does not reach", "1 of shape (3)"});
+    CHECK(stderr_of([&] { sgd.step(); }) == "");
+}
+
+TEST_CASE("fault: optimizer: lr_factor must be a number, 0 or more") {
+    Tensor w = parameter({1});
+    SGD sgd({w});
+    set_gradient(w, {1});
+    for (const double factor : {-1.0, std::nan(""), double(INFINITY)}) {
+        sgd.lr_factor = factor;
+        CHECK_ERROR(sgd.step(), "lr_factor = ", "0 or more");
+    }
+    CHECK(w.item() == 1);
+}
+
 TEST_CASE("fault: SGD's default learning rate is torch's") {
     Tensor w = parameter({1});
     SGD sgd({w});

@@ -30,6 +30,15 @@ TEST_CASE("cosine_with_warmup: rises to 1, falls to 0, and stays there") {
     CHECK_ERROR(cosine_with_warmup(0, {.warmup = 9, .total = 3}), "9 steps of warmup in 3");
 }
 
+TEST_CASE("fault: schedules: steps before the first are errors; after the end it stays 0") {
+    CHECK_ERROR(cosine_with_warmup(-1, {.warmup = 4, .total = 12}), "cosine_with_warmup: step -1");
+    CHECK_ERROR(cosine_with_warmup(-1, {.warmup = 0, .total = 12}), "step -1", "the first is 0");
+    CHECK_ERROR(step_decay(-1, {.every = 3, .gamma = 0.5}), "step_decay: step -1");
+    CHECK_ERROR(step_decay(1, {.every = 3, .gamma = -0.5}), "step_decay: gamma = -0.5");
+    for (const int64_t step : {12, 13, 20, 1000000})
+        CHECK(cosine_with_warmup(step, {.warmup = 4, .total = 12}) == 0);
+}
+
 TEST_CASE("lr_factor: multiplies the learning rate") {
     Tensor w = tensor({1}).set_requires_grad();
     SGD sgd({w}, {.lr = 0.5});

@@ -327,4 +327,109 @@ TEST_CASE("fault: train: the notebook's lines come from two callbacks") {
           doctest::Approx(cross_entropy(by_hand(first.x), first.labels).item()).epsilon(1e-6));
 }
 
+TEST_CASE("fault: train: NaN after the very last step is an error that says where it stands") {
+    const ImageSet images = striped_images(16);
+    Rng rng(1);
+    Linear model(9, 3, rng);
+    SGD sgd(model.parameters(), {.lr = 1e10});
+    sgd.lr_factor = 1e30;  // the first step leaves float's range
+    TrainOptions options = quiet(1, 16);
+    if (!kDouble)
+        CHECK_ERROR(train(model, sgd, images, rng, options), "train: after step 1, weight holds ",
+                    " at (0, 0)", "nothing is saved", "smaller learning rate");
+}
+
+TEST_CASE("fault: train, evaluate: a parameter that is not finite is named with its place") {
+    const ImageSet images = striped_images(16);
+    Rng rng(1);
+    MLP model(9, 6, 5, 3, rng);
+    CHECK(where_not_finite(model) == "");
+    model.state_dict().at("layers.2.weight").mutable_data()[7] = real(std::nan(""));
+    CHECK(where_not_finite(model) == "layers.2.weight holds nan at (1, 1)");
+    CHECK_ERROR(evaluate(model, images), "evaluate: the logits", "layers.2.weight holds nan at (1, 1)");
+    SGD sgd(model.parameters());
+    CHECK_ERROR(train(model, sgd, images, rng, quiet(1, 8)), "step 1 ", "layers.2.weight",
+                "(1, 1)", "parameters that it starts with");
+    CHECK_ERROR(evaluate(model, images, 0), "evaluate", "batch size of 0");
+    CHECK_ERROR(evaluate(model, {{}, {}, 0, 3, 3}), "evaluate", "no images");
+}
+
+TEST_CASE("fault: train: SIGTERM and SIGHUP end it as Ctrl-C does") {
+    const ImageSet images = striped_images(23);
+    static int signal_number;
+    for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+        signal_number = number;
+        Rng rng(12);
+        auto trap = std::make_shared<InNthForward>(5, [] { std::raise(signal_number); });
+        Sequential model({trap, std::make_shared<Linear>(9, 3, rng)});
+        SGD sgd(model.parameters());
+        const TrainReport report = train(model, sgd, images, rng, quiet(10, 8));
+        CHECK(report.interrupted);
+        CHECK(report.steps == 5);
+    }
+}
+
+TEST_CASE("fault: train: a signal that was ignored stays ignored") {
+    const ImageSet images = striped_images(23);
+    const auto before = std::signal(SIGINT, SIG_IGN);
+    Rng rng(12);
+    auto trap = std::make_shared<InNthForward>(2, [] { std::raise(SIGINT); });
+    Sequential model({trap, std::make_shared<Linear>(9, 3, rng)});
+    SGD sgd(model.parameters());
+    const TrainReport report = train(model, sgd, images, rng, quiet(2, 8));
+    CHECK(!report.interrupted);
+    CHECK(report.steps == 6);
+    const bool ignored = std::signal(SIGINT, before) == SIG_IGN;
+    CHECK(ignored);
+}
+
+TEST_CASE("fault: train: Ctrl-C in the very last step is no interruption") {
+    const ImageSet images = striped_images(23);
+    Rng rng(13);
+    Sequential model({std::make_shared<InNthForward>(6, [] { std::raise(SIGINT); }),
+                      std::make_shared<Linear>(9, 3, rng)});
+    SGD sgd(model.parameters());
+    const TrainReport report = train(model, sgd, images, rng, quiet(2, 8));
+    CHECK(!report.interrupted);
+    CHECK(report.epochs.size() == 2);
+}
+
+TEST_CASE("fault: train: the schedule is asked for steps 0, 1, ...; its factor does not stay") {
+    const ImageSet images = striped_images(23);
+    Rng rng(13);
+    Linear model(9, 3, rng);
+    SGD sgd(model.parameters(), {.lr = 0.1});
+    sgd.lr_factor = 0.5;
+    TrainOptions options = quiet(2, 8);
+    std::vector<int64_t> asked;
+    std::vector<real> biases;
+    options.schedule = [&](int64_t step) {
+        asked.push_back(step);
+        return step == 0 ? 0.0 : 1.0;  // the first step moves nothing
+    };
+    const real start = model.bias.data()[0];
+    options.on_batch = [&](const BatchReport&) { biases.push_back(model.bias.data()[0]); };
+    train(model, sgd, images, rng, options);
+    CHECK(asked == std::vector<int64_t>{0, 1, 2, 3, 4, 5});
+    CHECK(sgd.lr_factor == 0.5);
+    CHECK(biases[0] == start);
+    CHECK(biases[1] != start);
+
+    options.schedule = [](int64_t) { return -1.0; };
+    CHECK_ERROR(train(model, sgd, images, rng, options), "lr_factor = -1", "0 or more");
+    CHECK(sgd.lr_factor == 0.5);
+}
+
+TEST_CASE("fault: train: a negative clip_norm is an error") {
+    const ImageSet images = striped_images(8);
+    Rng rng(13);
+    Linear model(9, 3, rng);
+    SGD sgd(model.parameters());
+    for (const double bound : {-1.0, std::nan("")}) {
+        TrainOptions options = quiet(1, 8);
+        options.clip_norm = bound;
+        CHECK_ERROR(train(model, sgd, images, rng, options), "train: clip_norm = ", "0, for no bound");
+    }
+}
+
 }  // namespace slim

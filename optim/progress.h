@@ -1,0 +1,42 @@
+// What a training run shows and hears: its line of progress, and the signals that end it.
+#pragma once
+
+#include <csignal>
+#include <cstdint>
+
+#include "optim/checkpoint.h"
+
+namespace slim {
+
+// One line about an epoch. On a terminal it is rewritten as training goes on; elsewhere it is
+// written when the epoch ends.
+class ProgressLine {
+public:
+    // label is printed first. epochs and images: of the whole run, and per epoch.
+    ProgressLine(const char* label, int epochs, int64_t images);
+    void update(const TrainProgress& p);
+
+private:
+    const char* label_;
+    int epochs_;
+    int64_t images_;
+    bool terminal_;
+    double shown_ = 0;  // seconds into the epoch
+};
+
+// While it lives, SIGINT (Ctrl-C), SIGTERM and SIGHUP only raise a flag. A signal that was ignored
+// stays ignored, as a shell script's background jobs and nohup want it.
+class StopSignals {
+public:
+    StopSignals();
+    ~StopSignals();
+    StopSignals(const StopSignals&) = delete;
+    StopSignals& operator=(const StopSignals&) = delete;
+
+    bool requested() const;
+
+private:
+    struct sigaction before_[3];
+};
+
+}  // namespace slim
