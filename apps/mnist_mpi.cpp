@@ -63,18 +63,50 @@ void sum_over_ranks(const std::vector<Tensor>& parameters, std::vector<real>& fl
     }
 }
 
+// Throws on rank 0 unless all ranks would do the same: otherwise they would wait for each other
+// forever, or train different models. The other ranks go on to the next broadcast, and end there.
+void compare_ranks(const Settings& s, const std::string& data, const TrainProgress& p, int rank,
+                   int ranks) {
+    const std::vector<std::pair<std::string, std::string>> options{
+        {"--method", s.method},
+        {"--epochs", to_text(s.epochs)},
+        {"--steps", to_text(s.steps)},
+        {"--batch-size", to_text(s.batch)},
+        {"--lr", Json(s.lr).dump(-1)},  // all digits
+        {"--resume at step", to_text(p.step)},
+        {"--data", data},
+        {"bytes of a number", to_text(sizeof(real))}};
+    constexpr size_t kWidth = 200;  // of one value
+    std::string mine, all;
+    for (const auto& [name, value] : options) {
+        mine += value.substr(0, kWidth);
+        mine.resize((mine.size() + kWidth - 1) / kWidth * kWidth, ' ');
+    }
+    all.resize(mine.size() * size_t(ranks));
+    MPI_Gather(mine.data(), int(mine.size()), MPI_CHAR, all.data(), int(mine.size()), MPI_CHAR, 0,
+               MPI_COMM_WORLD);
+    if (rank > 0) return;
+    for (int other = 1; other < ranks; other++)
+        for (size_t i = 0; i < options.size(); i++) {
+            const std::string theirs = all.substr(size_t(other) * mine.size() + i * kWidth, kWidth);
+            check(theirs == mine.substr(i * kWidth, kWidth), options[i].first, ": rank ", other,
+                  " has ", theirs.substr(0, theirs.find_last_not_of(' ') + 1), ", rank 0 has ",
+                  options[i].second, ". hint: give all ranks the same options");
+        }
+}
+
 void train(const Settings& s, int rank, int ranks) {
     Rng rng{uint64_t(s.seed)};  // the same on all ranks, and so is the order of the images
     const auto model = make_model(s.method, rank == 0 ? s.base : "", rng);
-    for (Tensor p : model->parameters())
-        MPI_Bcast(p.mutable_data(), int(p.size()), kReal, 0, MPI_COMM_WORLD);
     Adam adam(model->parameters(), {.lr = s.lr});
     const ImageSet images = load_mnist(s.data, Split::kTrain);
     const ImageSet test = load_mnist(s.data, Split::kTest);
     Batches batches(images, s.batch, {rank, ranks});
     batches.shuffle(rng);
     TrainProgress p;
-    const TrainState run{*model, adam, rng, p};
+    const std::string data = describe_data(images, s.batch, true);
+    // The base comes from rank 0 below, or from the checkpoint.
+    const TrainState run{*model, adam, rng, p, data, rank > 0 || s.base.empty()};
     // What a checkpoint must agree with to be resumed. The number of ranks may differ.
     const Json config = Json::Object{{"method", s.method}, {"seed", s.seed}, {"batch", s.batch},
                                      {"lr", s.lr}};
@@ -82,6 +114,9 @@ void train(const Settings& s, int rank, int ranks) {
         load_checkpoint(s.resume, run, config.dump(-1));
         batches.resume(p.position);
     }
+    compare_ranks(s, data, p, rank, ranks);
+    for (Tensor parameter : model->parameters())
+        MPI_Bcast(parameter.mutable_data(), int(parameter.size()), kReal, 0, MPI_COMM_WORLD);
 
     const int64_t last = s.steps ? s.steps : s.epochs * batches.batches_per_epoch();
     std::vector<real> flat;
@@ -116,6 +151,8 @@ void train(const Settings& s, int rank, int ranks) {
                     1000 * seconds / double(timed), flat.size() * sizeof(real));
         std::fflush(stdout);
     }
+    const std::string where = where_not_finite(*model);
+    check(where.empty(), "after step ", p.step, ", ", where, ". hint: try a smaller --lr");
     if (rank == 0 && !s.save.empty())
         save_parameters(*model, s.save + "/" + s.method + ".safetensors");
 }

@@ -103,5 +103,18 @@ timeout 300 mpirun -n 2 "$program" --lr high >"$folder/option.log" 2>&1
 check "an error of every rank ends all" [ $? = 1 ]
 check "it is told once" [ "$(grep -c 'rank [01]: --lr: got "high"' "$folder/option.log")" = 1 ]
 
+# ---- ranks that disagree ------------------------------------------------------------------------
+
+differs() {  # option, value on rank 1
+    timeout 60 mpirun -n 1 "$program" --steps 3 : -n 1 "$program" --steps 3 "$1" "$2" \
+        >"$folder/differs.log" 2>&1
+    [ $? = 1 ] && grep -q "rank 0: $1: rank 1 has $2, rank 0 has" "$folder/differs.log"
+}
+check "another --lr on rank 1 is one sentence" differs --lr 0.5
+check "another --method on rank 1 is one sentence" differs --method lora
+check "other --steps on rank 1 are one sentence" differs --steps 7
+check "other --epochs on rank 1 are one sentence" differs --epochs 2
+check "another --batch-size on rank 1 is one sentence" differs --batch-size 32
+
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
