@@ -1,5 +1,5 @@
-// JSON values: what adapter_config.json, the header of a safetensors file and --json output are
-// made of. The parser is nlohmann's, and json.cpp is the only file that includes it.
+// JSON values, for adapter_config.json, the headers of safetensors files and --json output. The
+// parser is nlohmann's, and json.cpp is the only file that includes it.
 //
 //     Json config = Json::Object{{"r", 8}, {"bias", "none"}, {"modules", Json::List{"fc1"}}};
 //     write_file("adapter_config.json", {config.dump()});
@@ -31,8 +31,8 @@ struct Json {
 
     bool operator==(const Json&) const = default;  // 1 and 1.0 differ
 
-    // The value as what it must be; throws when it is something else. The name is what the message
-    // calls it: "adapter_config.json: r".
+    // Returns the value as this type; throws if it is of another. The message calls it by the
+    // name, such as "adapter_config.json: r".
     bool is_null() const { return std::holds_alternative<std::monostate>(value); }
     bool as_bool(const std::string& name) const;
     int64_t as_int(const std::string& name) const;
@@ -41,18 +41,18 @@ struct Json {
     const List& as_list(const std::string& name) const;
     const Object& as_object(const std::string& name) const;
 
-    // A member of an object; at() throws when there is none, find() returns null.
+    // Returns a member of an object. If there is none, at() throws and find() returns null.
     const Json& at(const std::string& key, const std::string& name) const;
     const Json* find(const std::string& key) const;
 
-    // As text, keys sorted, one item a line; indent -1 puts all on one line without spaces. NaN and
-    // infinity, which JSON lacks, become null. Throws when a string is not UTF-8.
+    // Returns the text, keys sorted, one item per line; indent -1 writes one line without spaces.
+    // NaN and infinity, which JSON lacks, become null. Throws when a string is not UTF-8.
     std::string dump(int indent = 2) const;
 
     std::variant<std::monostate, bool, int64_t, double, std::string, List, Object> value;
 };
 
-// Strict: one value and nothing after it, UTF-8, no key twice in an object, at most 32 levels deep
+// Parses strictly: one value and nothing after it, UTF-8, no key twice in an object, at most 32 levels deep
 // and a million values in all. Throws with the name of the text, the line and the column.
 Json parse_json(std::string_view text, const std::string& name);
 

@@ -292,10 +292,19 @@ void freeze_linear_layers(Module& model) {
 }
 
 void quantize_linear_layers(Module& model, Quantization kind) {
+    // All are made before the first is used: an error leaves the model as it was.
+    std::vector<std::pair<Linear*, std::shared_ptr<QuantizedMatrix>>> made;
     for (const NamedModule& m : model.named_modules()) {
         auto* linear = dynamic_cast<Linear*>(m.module);
         if (!linear || linear->quantized) continue;
-        linear->quantized = std::make_shared<QuantizedMatrix>(linear->weight, kind);
+        try {
+            made.emplace_back(linear, std::make_shared<QuantizedMatrix>(linear->weight, kind));
+        } catch (const Error& e) {
+            fail(m.name, ": ", e.what());
+        }
+    }
+    for (const auto& [linear, quantized] : made) {
+        linear->quantized = quantized;
         linear->weight = Tensor();
         linear->set_requires_grad(false);
     }

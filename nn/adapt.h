@@ -65,8 +65,9 @@ public:
     void disable();
     void remove(const std::string& name);
 
-    // Computes with the active adapter's merged weights, or no longer. Merging again sees what has
-    // changed since. Throws, and changes nothing, when a merged weight is not finite.
+    // merge() makes the active adapter compute with merged weights; unmerge() undoes that to the
+    // bit. Merging again sees what has changed since. Throws, and changes nothing, when a merged
+    // weight is not finite.
     void merge();
     void unmerge();
     bool is_merged() const;
@@ -93,14 +94,15 @@ private:
     std::string active_;
 };
 
-// An AdapterSet with one adapter, called "default" as in PEFT.
+// Returns an AdapterSet with one adapter, called "default" as in PEFT.
 AdapterSet attach(Module& model, const AdapterConfig& config, Rng& seed);
 
 // Freezes the weight and bias of every Linear in the model, also those inside adapters. Adapters'
 // own parameters stay as they are. (The tutorials' function of this name.)
 void freeze_linear_layers(Module& model);
 
-// Exchanges every Linear for one whose weight is quantised, and frozen. Do this before attaching.
+// Quantises and freezes every Linear of the model. Do this before attaching. Throws, and changes
+// nothing, when a weight is not finite.
 void quantize_linear_layers(Module& model, Quantization kind);
 
 // ---- reports ------------------------------------------------------------------------------------
@@ -110,10 +112,10 @@ struct ParameterCount {
 };
 ParameterCount count_parameters(Module& model);
 
-// PEFT's line: "trainable params: 6,248 || all params: 142,322 || trainable%: 4.3900"
+// Returns PEFT's line: "trainable params: 6,248 || all params: 142,322 || trainable%: 4.3900"
 std::string trainable_report(Module& model);
 
-// One line per parameter, "layers.0.linear.weight: False", as the tutorials list what is trained.
+// Returns one line per parameter, "layers.0.linear.weight: False", as the tutorials list what is trained.
 std::string trainable_listing(Module& model);
 
 }  // namespace slim

@@ -228,4 +228,15 @@ TEST_CASE("attach: the state of one adapted model, loaded into another, makes it
     }
 }
 
+TEST_CASE("fault: quantising a model names the layer that is not finite, and changes nothing") {
+    Rng rng(30);
+    MLP model(5, 7, 3, 2, rng);
+    model.state_dict().at("layers.2.weight").mutable_data()[4] = real(INFINITY);
+    const StateDict before = model.state_dict();
+    CHECK_ERROR(quantize_linear_layers(model, Quantization::kInt8), "layers.2", "element 4", "inf");
+    const StateDict after = model.state_dict();
+    REQUIRE(after.size() == before.size());
+    for (const auto& [name, tensor] : before) CHECK(after.at(name).impl == tensor.impl);
+}
+
 }  // namespace slim
