@@ -170,7 +170,9 @@ std::vector<Row> run(const Data& data, const Settings& s, int64_t seed, bool exp
     // Resuming without --base takes the base from the checkpoint.
     const std::string base_print =
         s.base.empty() && !s.resume.empty() && s.method != "base"
-            ? parse_json(checkpoint_config(s.resume), s.resume).at("base", s.resume).as_string(s.resume)
+            ? parse_json(checkpoint_config(s.resume), s.resume)
+                  .at("base", s.resume)
+                  .as_string(s.resume)
             : fingerprint(*base);
     if (s.quantize != "none" && s.resume.empty()) {
         std::shared_ptr<MLP> model = copy_of(*base, data, base_rng);

@@ -1,4 +1,4 @@
-// Mini-batches: bytes become numbers here, once for each time an image is used. See batches.h.
+// Mini-batches: pixels become floats here, each time an image is used. See batches.h.
 #include "data/batches.h"
 
 #include <algorithm>  // min
@@ -59,7 +59,7 @@ bool Batches::next(Batch& batch) {
         batch.labels.resize(size_t(n));
         real* x = batch.x.mutable_data();
         for (int64_t i = 0; i < n; i++) {
-            // Jumping about in 47 MB misses the cache each time: ask for a later image now.
+            // A random image of 47 MB is rarely in the cache: request a later one now.
             const int64_t ahead = first + i + 4;
             if (ahead < set_.count) prefetch_image(set_, order_.at(size_t(ahead)));
             put_image(set_, order_.at(size_t(first + i)), i, x, batch.labels);

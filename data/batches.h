@@ -41,11 +41,11 @@ public:
 
     int64_t batches_per_epoch() const;
 
-    // Where we are, for a checkpoint: plain numbers from which resume() goes on to the bit.
+    // The position, for a checkpoint. resume() goes on from it with the same batches.
     struct State {
         bool shuffled = false;
         uint64_t order = 0;  // state of the Rng that the order was drawn from
-        int64_t next = 0;    // images of the batches so far in this epoch, of all shards
+        int64_t next = 0;    // images of this epoch that all shards together have had
     };
     State state() const { return state_; }
     void resume(const State& state);  // throws when it does not fit the set

@@ -6,7 +6,7 @@
 //     v = beta2 v + (1 - beta2) g^2
 //     w = w - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 //
-// All of it happens in one pass over memory, which is what bounds its speed.
+// One pass over memory does all of it, because memory bandwidth bounds the speed.
 #include "optim/adam.h"
 
 #include <cmath>  // pow, sqrt

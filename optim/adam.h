@@ -9,9 +9,9 @@ namespace slim {
 
 struct AdamOptions {
     double lr = 0.001;
-    double beta1 = 0.9;       // memory of the mean gradient
-    double beta2 = 0.999;     // memory of the mean squared gradient
-    double eps = 1e-8;        // keeps the division finite
+    double beta1 = 0.9;    // decay of the running mean of the gradient
+    double beta2 = 0.999;  // decay of the running mean of the squared gradient
+    double eps = 1e-8;     // added to the denominator
 
     // Adam adds weight_decay * w to the gradient; AdamW: see there. Not given: 0 for Adam, 0.01 for
     // AdamW, as in torch, for a group too.
@@ -33,7 +33,7 @@ private:
     bool decoupled_;  // AdamW
 };
 
-// Decouples the decay from the gradient: each step first shrinks w by lr * weight_decay.
+// Adam with decoupled weight decay: each step first multiplies w by 1 - lr * weight_decay.
 class AdamW : public Adam {
 public:
     explicit AdamW(const std::vector<Tensor>& parameters, AdamOptions options = {});

@@ -1,4 +1,4 @@
-// Training checkpoints: everything that a run needs to go on as if it had never stopped.
+// Training checkpoints: all that a stopped run needs to end in the same bits as one that went on.
 #pragma once
 
 #include <string>
@@ -10,13 +10,13 @@
 
 namespace slim {
 
-// How far a run has come.
+// The progress of a run.
 struct TrainProgress {
     int64_t epoch = 0;           // epochs completed
     int64_t step = 0;            // optimiser steps made
     Batches::State position;     // in the data of the present epoch
-    int64_t images = 0;          // seen in the present epoch, and how many of them were right
-    int64_t correct = 0;
+    int64_t images = 0;          // trained on in the present epoch
+    int64_t correct = 0;         // classified right, of these images
     double loss = 0;             // sum over these images
     double seconds = 0;          // of training in the present epoch
 
@@ -40,11 +40,11 @@ std::string describe_data(const ImageSet& images, int64_t batch_size, bool shuff
 // Returns a short text that differs, in practice, where a parameter or quantised weight differs.
 std::string fingerprint(Module& model);
 
-// Writes a safetensors file: parameters, the optimiser's state, the states of rng and of the
-// model's own generators, progress, and `config`, a text that says what run this is.
+// Writes a safetensors file: the parameters, the optimiser's state, the states of rng and of the
+// model's own generators, the progress, and `config`, a text that says what run this is.
 void save_checkpoint(const std::string& path, const TrainState& run, const std::string& config);
 
-// The text that a checkpoint was saved with.
+// Returns the config that a checkpoint was saved with.
 std::string checkpoint_config(const std::string& path);
 
 // Sets all parts of the run to what the file holds. Throws, and changes nothing, when the file is

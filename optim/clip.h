@@ -1,4 +1,4 @@
-// The size of the gradients, to watch and to bound.
+// The norm of the gradients: to watch, and to bound.
 #pragma once
 
 #include <vector>
@@ -7,8 +7,8 @@
 
 namespace slim {
 
-// The Euclidean norm of all gradients together, as if they were one vector. Parameters without a
-// gradient count as zero.
+// Returns the Euclidean norm of all gradients together, as if they were one vector. Parameters
+// without a gradient count as zero.
 double gradient_norm(const std::vector<Tensor>& parameters);
 
 // Scales all gradients by one factor so that their norm is at most max_norm, which must be above 0.

@@ -6,9 +6,10 @@
 
 namespace slim {
 
-// Groups for Adam or AdamW: what is trained in the model, at options.lr, and the adapters' B
-// matrices (of Embedding too), at ratio * options.lr. DoRA's magnitudes go with the first, but
-// without weight decay, which would shrink the pretrained lengths: a third group.
+// Returns three groups for Adam or AdamW:
+// 0. all parameters that are in no other group, at options.lr;
+// 1. the adapters' B matrices, of Embedding too, at ratio * options.lr;
+// 2. DoRA's magnitudes, at options.lr and without weight decay, which would shrink the weights.
 std::vector<ParameterGroup<AdamOptions>> lora_plus_groups(Module& model, const AdamOptions& options,
                                                           double ratio = 16);
 

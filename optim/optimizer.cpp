@@ -1,5 +1,5 @@
-// The loop that every optimiser shares. See optimizer.h; what checkpoints need of an optimiser is in
-// optimizer_state.cpp.
+// The loop that every optimiser shares. See optimizer.h. What checkpoints need of an optimiser is
+// in optimizer_state.cpp.
 #include "optim/optimizer.h"
 
 #include <cmath>   // isfinite

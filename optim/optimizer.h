@@ -57,9 +57,9 @@ protected:
 
     // A stretch of a parameter that this step changes, and its gradient [count]: the whole
     // parameter, or one row of it if the gradient is of rows. Rows without a gradient stay as they
-    // are: momentum and weight decay do not reach them, and their state waits. torch.optim.SparseAdam
-    // skips rows in the same way, but its eps is not the same: it divides by sqrt(v) + eps before
-    // the correction of v's bias, and has no weight decay.
+    // are: momentum and weight decay do not reach them, and their state waits.
+    // torch.optim.SparseAdam skips rows in the same way. It differs in eps, which it adds before
+    // v's bias is corrected, and it has no weight decay.
     struct Piece {
         int64_t first, count;
         const real* grad;

@@ -1,10 +1,10 @@
 // SGD. See sgd.h.
 //
 //     g = grad + weight_decay w
-//     v = momentum v + g                   the first time: v = g
+//     v = momentum v + g                   in the first step: v = g
 //     w = w - lr g                         without momentum
 //     w = w - lr v                         with momentum
-//     w = w - lr (g + momentum v)          with Nesterov's
+//     w = w - lr (g + momentum v)          with Nesterov momentum
 #include "optim/sgd.h"
 
 namespace slim {

@@ -137,7 +137,8 @@ TrainReport train(Module& model, Optimizer& optimizer, const ImageSet& images, R
     TrainProgress p;
     const bool with_files = !options.resume.empty() || !options.checkpoint.empty();
     const TrainState run{model, optimizer, rng, p,
-                         with_files ? describe_data(images, options.batch_size, options.shuffle) : "",
+                         !with_files ? ""
+                                     : describe_data(images, options.batch_size, options.shuffle),
                          options.frozen_from_checkpoint};
     Batches batches(images, options.batch_size / options.accumulate);
     if (!options.resume.empty()) {
@@ -183,7 +184,7 @@ TrainReport train(Module& model, Optimizer& optimizer, const ImageSet& images, R
         p.loss = p.seconds = 0;
         save();
     }
-    report.interrupted = p.epoch < options.epochs;  // a signal in the very last step changes nothing
+    report.interrupted = p.epoch < options.epochs;  // a signal in the last step changes nothing
     if (report.interrupted) {
         if (p.images > 0) save();
         if (options.show_progress) std::printf("\ninterrupted after step %ld\n", long(p.step));

@@ -148,7 +148,7 @@ TEST_CASE("checkpoint file: what is no checkpoint is refused with a sentence") {
     CHECK_ERROR(checkpoint_config(folder / "missing"), "missing");
 }
 
-// ---- what a checkpoint compares ------------------------------------------------------------------
+// ---- what a checkpoint compares -----------------------------------------------------------------
 
 // One epoch, saved, then loaded into another run that differs in one thing.
 struct OneEpoch {

@@ -88,7 +88,7 @@ TEST_CASE("fault: optimizer: AdamW decays by 0.01 unless told otherwise, groups 
     CHECK(e.item() == 1);
 }
 
-TEST_CASE("fault: optimizer: a step without any gradient is an error, an unreached parameter said") {
+TEST_CASE("fault: optimizer: a step without gradients is an error, an unreached parameter said") {
     Tensor reached = parameter({1}), unreached = parameter({1, 2}), frozen = ones({3});
     SGD sgd({reached, unreached, frozen});
     CHECK_ERROR(sgd.step(), "step", "none of the 3 parameters", "backward()", "attach()");

@@ -346,7 +346,8 @@ TEST_CASE("fault: train, evaluate: a parameter that is not finite is named with 
     CHECK(where_not_finite(model) == "");
     model.state_dict().at("layers.2.weight").mutable_data()[7] = real(std::nan(""));
     CHECK(where_not_finite(model) == "layers.2.weight holds nan at (1, 1)");
-    CHECK_ERROR(evaluate(model, images), "evaluate: the logits", "layers.2.weight holds nan at (1, 1)");
+    CHECK_ERROR(evaluate(model, images), "evaluate: the logits",
+                "layers.2.weight holds nan at (1, 1)");
     SGD sgd(model.parameters());
     CHECK_ERROR(train(model, sgd, images, rng, quiet(1, 8)), "step 1 ", "layers.2.weight",
                 "(1, 1)", "parameters that it starts with");
@@ -428,7 +429,8 @@ TEST_CASE("fault: train: a negative clip_norm is an error") {
     for (const double bound : {-1.0, std::nan("")}) {
         TrainOptions options = quiet(1, 8);
         options.clip_norm = bound;
-        CHECK_ERROR(train(model, sgd, images, rng, options), "train: clip_norm = ", "0, for no bound");
+        CHECK_ERROR(train(model, sgd, images, rng, options), "train: clip_norm = ",
+                    "0, for no bound");
     }
 }
 
