@@ -309,6 +309,23 @@ TEST_CASE("fault: checkpoint file: lr_factor and the seconds of the epoch are ke
                 "parameter 0 of the optimiser", "(2)", "not the model's");
 }
 
+TEST_CASE("fault: checkpoint file: a resumed epoch counts the seconds before the stop too") {
+    const ImageSet images = striped_images(16);
+    const ScratchFolder folder;
+    Run first(1);
+    first.train(images, 1, folder / "run.checkpoint", "");
+    TensorFile file = read_safetensors(folder / "run.checkpoint");
+    std::vector<int64_t> progress = file.integers("progress");
+    progress.back() = std::bit_cast<int64_t>(1000.0);
+    file.tensors["progress"] = store(progress);
+    write_safetensors(folder / "run.checkpoint", file);
+    Run second;
+    const TrainReport report = second.train(images, 2, "", folder / "run.checkpoint");
+    REQUIRE(report.epochs.size() == 2);
+    CHECK(report.epochs[0].seconds > 1000);
+    CHECK(report.epochs[1].seconds < 1000);
+}
+
 TEST_CASE("accumulation: several passes per step equal one large batch") {
     const ImageSet images = striped_images(37);
     const auto train_in = [&](int64_t passes) {
