@@ -19,7 +19,7 @@ constexpr int64_t kLineWidth = 80;
 struct NumberFormat {
     bool integers = true;     // 1., 2., 30.
     bool scientific = false;  // 1.0000e-05
-    int width = 0;
+    int width = 1;            // of the widest finite nonzero element; PyTorch starts at 1
 
     std::string text(real value) const {
         char out[64];
@@ -73,7 +73,7 @@ struct Printer {
         });
         bool wide = largest > 0 && (largest / smallest > 1000 || largest > 1e8);
         format.scientific = wide || (!format.integers && smallest < 1e-4);
-        int width = 0;
+        int width = format.width;
         shown_values(0, 0, [&](real v) {
             if (counts(v)) width = std::max(width, int(format.text(v).size()));
         });

@@ -77,6 +77,31 @@ TEST_CASE("print: NaN and infinity do not set the width, and NaN has no sign") {
     check_prints(scalar(-INFINITY), "tensor(-inf)");
 }
 
+// `n` times `word`, `per_line` of them in each line.
+static std::string repeated(const std::string& word, int n, int per_line) {
+    std::string text = "tensor([";
+    for (int i = 0; i < n; i++) {
+        if (i > 0) text += i % per_line == 0 ? ",\n        " : ", ";
+        text += word;
+    }
+    return text + "])";
+}
+
+TEST_CASE("fault: print: without a finite nonzero element, lines break as PyTorch breaks them") {
+    // PyTorch starts at a width of 1, so a line has floor((80 - 7) / 3) = 24 elements.
+    check_prints(zeros({24}), repeated("0.", 24, 24));
+    check_prints(zeros({40}), repeated("0.", 40, 24));
+    check_prints(full({50}, kNan), repeated("nan", 50, 24));
+    check_prints(full({25}, kInf), repeated("inf", 25, 24));
+    check_prints(full({25}, -kInf), repeated("-inf", 25, 24));
+    check_prints(full({25}, -0.0), repeated("-0.", 25, 24));
+    // A matrix's rows begin one column further right, and still hold floor((80 - 8) / 3) = 24.
+    const std::string text = to_string(zeros({2, 25}).set_requires_grad());
+    check_words(text, {"0., 0.,\n         0.],\n        [0., ", "0.]], requires_grad=True)"});
+    CHECK(text.find('\n') == 9 + 24 * 4 - 1);
+    check_prints(full({}, kNan), "tensor(nan)");
+}
+
 TEST_CASE("print: two axes") {
     check_prints(tensor({1, 2, 3, 4, 5, 6}, {2, 3}), R"(
 tensor([[1., 2., 3.],
