@@ -101,8 +101,9 @@ struct DivNode : Node {
         }
         if (needs_grad(1)) {
             real* db = inputs[1].mutable_grad();
-            // In this order, because b * b overflows or underflows long before the result does.
-            for (int64_t i = 0; i < y.size(); i++) db[i] -= dy[i] / b[i] * (a[i] / b[i]);
+            // In double: b * b and each quotient leave float's range before the result does.
+            for (int64_t i = 0; i < y.size(); i++)
+                db[i] -= real(double(dy[i]) / b[i] * (double(a[i]) / b[i]));
         }
     }
 };

@@ -24,8 +24,8 @@ using TensorFunction = std::function<Tensor(const std::vector<Tensor>&)>;
 // y = f(inputs) times a fixed random tensor. A plain sum would have dL/dy = 1 everywhere, and a
 // backward that forgets to multiply by dy would pass. Also checks that the pass is repeatable to
 // the bit, that two passes add up, that a zero dL/dy gives exactly zero, and that inputs that want
-// no gradient get none. Throws an Error that names the ops, the input, the element and both numbers,
-// and says when the input stands near a kink. Returns the largest difference seen.
+// no gradient get none. Throws an Error that names the ops, the input, the element and both values,
+// and says when the input is near a kink. Returns the largest difference seen.
 // (PyTorch: torch.autograd.gradcheck)
 double gradcheck(const TensorFunction& f, std::vector<Tensor> inputs,
                  GradcheckOptions options = {});

@@ -108,7 +108,9 @@ TEST_CASE("fault: div's gradient stays in range where b * b does not") {
                                            {1e-30, 1e-30, 0, 0},
                                            {1e-25, 1e-10, 1e-25, -1e-30},
                                            {1e30, 1e25, 1e-3, -1e-23},
-                                           {-1e-20, 1e-20, 1e-10, 1e10}}) {
+                                           {-1e-20, 1e-20, 1e-10, 1e10},
+                                           {1e-30, 1e10, 1e30, -1e-20},
+                                           {1e30, 1e10, 1e-30, -1e-20}}) {
         CAPTURE(c.a);
         const Tensor a = scalar(c.a).set_requires_grad(), b = scalar(c.b).set_requires_grad();
         backward(div(a, b), scalar(c.dy));

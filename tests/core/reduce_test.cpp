@@ -188,9 +188,37 @@ TEST_CASE("fault: norm's gradient is x / |x| also where 1 / |x| is past float's 
     CHECK(g.at({1, 1}) == doctest::Approx(0.8).epsilon(1e-5));
 }
 
+TEST_CASE("fault: squares are taken in double: they leave float's range long before the norm") {
+    for (double size : {1e-30, 1e-20, 1e20, 1e30}) {
+        CAPTURE(size);
+        const Tensor x = tensor({real(3 * size), 0, real(4 * size), 0}, {2, 2});
+        CHECK(norm(x, 0).at({0}) / size == doctest::Approx(5).epsilon(1e-6));
+        CHECK(norm(transpose(x), 1).at({0}) / size == doctest::Approx(5).epsilon(1e-6));
+        CHECK(squared_norms(x, 0)[0] / size / size == doctest::Approx(25).epsilon(1e-6));
+        CHECK(squared_norms(transpose(x), 1)[0] / size / size == doctest::Approx(25).epsilon(1e-6));
+    }
+    // A square has twice the digits of a float: 4097^2 = 16785409 needs 25 bits.
+    CHECK(squared_norms(full({1, 1}, 4097), 0)[0] == 16785409);
+    CHECK(squared_norms(full({2, 3}, 4097), 0)[2] == 2 * 16785409.0);
+}
+
+TEST_CASE("fault: column sums of a matrix wider than a block of columns") {
+    for (int64_t cols : {63, 64, 65, 130}) {
+        Rng rng(cols);
+        const Tensor x = random_tensor({3, cols}, rng, false);
+        Tensor v = zeros({cols}).set_requires_grad();
+        backward(add_row(x, v), x);
+        check_close(v.grad(), sum(x, 0), 1e-6, 1e-6);
+        v.zero_grad();
+        backward(mul_row(x, v), x);
+        check_close(v.grad(), sum(x * x, 0), 1e-6, 1e-6);
+    }
+}
+
 TEST_CASE("fault: mean prints its own name") {
     Tensor x = tensor({1, 3}).set_requires_grad();
     CHECK(to_string(mean(x)) == "tensor(2., grad_fn=<mean>)");
+    CHECK(to_string(mean(reshape(x, {1, 2}), 1)) == "tensor([2.], grad_fn=<mean>)");
 }
 
 }  // namespace slim
