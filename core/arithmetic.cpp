@@ -4,118 +4,80 @@
 
 namespace slim {
 
-static void check_same_shape(const char* op, const Tensor& a, const Tensor& b) {
-    check(a.shape() == b.shape(), op, ": shapes differ: ", a.shape(), " and ", b.shape(),
+// ---- add, sub, mul, div -------------------------------------------------------------------------
+// Each op states its formulas for one element: y, da and db. The loops below are shared.
+
+namespace {
+
+struct Add {
+    static constexpr const char* name = "add";
+    static constexpr bool reads_inputs = false;  // in backward
+    static real y(real a, real b) { return a + b; }
+    static real da(real dy, real, real) { return dy; }
+    static real db(real dy, real, real) { return dy; }
+};
+
+struct Sub {
+    static constexpr const char* name = "sub";
+    static constexpr bool reads_inputs = false;
+    static real y(real a, real b) { return a - b; }
+    static real da(real dy, real, real) { return dy; }
+    static real db(real dy, real, real) { return -dy; }
+};
+
+struct Mul {
+    static constexpr const char* name = "mul";
+    static constexpr bool reads_inputs = true;
+    static real y(real a, real b) { return a * b; }
+    static real da(real dy, real, real b) { return dy * b; }
+    static real db(real dy, real a, real) { return dy * a; }
+};
+
+struct Div {
+    static constexpr const char* name = "div";
+    static constexpr bool reads_inputs = true;
+    static real y(real a, real b) { return a / b; }
+    static real da(real dy, real, real b) { return dy / b; }
+    // -dy a / b^2, in double: b^2 and each quotient leave float's range before the result does.
+    static real db(real dy, real a, real b) { return real(-(double(dy) / b * (double(a) / b))); }
+};
+
+template <class Op>
+struct ElementwiseNode : Node {
+    ElementwiseNode(const Tensor& a, const Tensor& b) : Node(Op::name, {a, b}) {}
+    void backward(const Tensor& y) override {
+        const real* dy = y.grad_data();
+        // add and sub ignore a and b, which may have changed since: give them dy instead.
+        const real *a = Op::reads_inputs ? saved(0) : dy, *b = Op::reads_inputs ? saved(1) : dy;
+        if (needs_grad(0)) {
+            real* da = inputs[0].mutable_grad();
+            for (int64_t i = 0; i < y.size(); i++) da[i] += Op::da(dy[i], a[i], b[i]);
+        }
+        if (needs_grad(1)) {  // after da: in a * a both add to the same gradient
+            real* db = inputs[1].mutable_grad();
+            for (int64_t i = 0; i < y.size(); i++) db[i] += Op::db(dy[i], a[i], b[i]);
+        }
+    }
+};
+
+template <class Op>
+Tensor elementwise(const Tensor& a, const Tensor& b) {
+    check(a.shape() == b.shape(), Op::name, ": shapes differ: ", a.shape(), " and ", b.shape(),
           "; they must be equal. hint: to repeat a vector over a matrix use add_row, mul_row, ",
           "add_col or mul_col");
-}
-
-// ---- add ----------------------------------------------------------------------------------------
-// y = a + b        da = dy, db = dy
-
-struct AddNode : Node {
-    AddNode(const Tensor& a, const Tensor& b) : Node("add", {a, b}) {}
-    void backward(const Tensor& y) override {
-        const real* dy = y.grad_data();
-        for (Tensor& input : inputs) {  // a + a adds dy twice, as it must
-            if (!input.requires_grad()) continue;
-            real* d = input.mutable_grad();
-            for (int64_t i = 0; i < y.size(); i++) d[i] += dy[i];
-        }
-    }
-};
-
-Tensor add(const Tensor& a, const Tensor& b) {
-    check_same_shape("add", a, b);
     Tensor y(a.shape());
     const real *pa = a.data(), *pb = b.data();
     real* out = y.mutable_data();
-    for (int64_t i = 0; i < y.size(); i++) out[i] = pa[i] + pb[i];
-    return record(y, std::make_shared<AddNode>(a, b));
+    for (int64_t i = 0; i < y.size(); i++) out[i] = Op::y(pa[i], pb[i]);
+    return record(y, std::make_shared<ElementwiseNode<Op>>(a, b));
 }
 
-// ---- sub ----------------------------------------------------------------------------------------
-// y = a - b        da = dy, db = -dy
+}  // namespace
 
-struct SubNode : Node {
-    SubNode(const Tensor& a, const Tensor& b) : Node("sub", {a, b}) {}
-    void backward(const Tensor& y) override {
-        const real* dy = y.grad_data();
-        if (needs_grad(0)) {
-            real* da = inputs[0].mutable_grad();
-            for (int64_t i = 0; i < y.size(); i++) da[i] += dy[i];
-        }
-        if (needs_grad(1)) {
-            real* db = inputs[1].mutable_grad();
-            for (int64_t i = 0; i < y.size(); i++) db[i] -= dy[i];
-        }
-    }
-};
-
-Tensor sub(const Tensor& a, const Tensor& b) {
-    check_same_shape("sub", a, b);
-    Tensor y(a.shape());
-    const real *pa = a.data(), *pb = b.data();
-    real* out = y.mutable_data();
-    for (int64_t i = 0; i < y.size(); i++) out[i] = pa[i] - pb[i];
-    return record(y, std::make_shared<SubNode>(a, b));
-}
-
-// ---- mul ----------------------------------------------------------------------------------------
-// y = a b          da = dy b, db = dy a
-
-struct MulNode : Node {
-    MulNode(const Tensor& a, const Tensor& b) : Node("mul", {a, b}) {}
-    void backward(const Tensor& y) override {
-        const real *a = saved(0), *b = saved(1), *dy = y.grad_data();
-        if (needs_grad(0)) {
-            real* da = inputs[0].mutable_grad();
-            for (int64_t i = 0; i < y.size(); i++) da[i] += dy[i] * b[i];
-        }
-        if (needs_grad(1)) {
-            real* db = inputs[1].mutable_grad();
-            for (int64_t i = 0; i < y.size(); i++) db[i] += dy[i] * a[i];
-        }
-    }
-};
-
-Tensor mul(const Tensor& a, const Tensor& b) {
-    check_same_shape("mul", a, b);
-    Tensor y(a.shape());
-    const real *pa = a.data(), *pb = b.data();
-    real* out = y.mutable_data();
-    for (int64_t i = 0; i < y.size(); i++) out[i] = pa[i] * pb[i];
-    return record(y, std::make_shared<MulNode>(a, b));
-}
-
-// ---- div ----------------------------------------------------------------------------------------
-// y = a / b        da = dy / b, db = -dy a / b^2
-
-struct DivNode : Node {
-    DivNode(const Tensor& a, const Tensor& b) : Node("div", {a, b}) {}
-    void backward(const Tensor& y) override {
-        const real *a = saved(0), *b = saved(1), *dy = y.grad_data();
-        if (needs_grad(0)) {
-            real* da = inputs[0].mutable_grad();
-            for (int64_t i = 0; i < y.size(); i++) da[i] += dy[i] / b[i];
-        }
-        if (needs_grad(1)) {
-            real* db = inputs[1].mutable_grad();
-            // In double: b * b and each quotient leave float's range before the result does.
-            for (int64_t i = 0; i < y.size(); i++)
-                db[i] -= real(double(dy[i]) / b[i] * (double(a[i]) / b[i]));
-        }
-    }
-};
-
-Tensor div(const Tensor& a, const Tensor& b) {
-    check_same_shape("div", a, b);
-    Tensor y(a.shape());
-    const real *pa = a.data(), *pb = b.data();
-    real* out = y.mutable_data();
-    for (int64_t i = 0; i < y.size(); i++) out[i] = pa[i] / pb[i];
-    return record(y, std::make_shared<DivNode>(a, b));
-}
+Tensor add(const Tensor& a, const Tensor& b) { return elementwise<Add>(a, b); }
+Tensor sub(const Tensor& a, const Tensor& b) { return elementwise<Sub>(a, b); }
+Tensor mul(const Tensor& a, const Tensor& b) { return elementwise<Mul>(a, b); }
+Tensor div(const Tensor& a, const Tensor& b) { return elementwise<Div>(a, b); }
 
 // ---- scale --------------------------------------------------------------------------------------
 // y = factor x     dx = factor dy

@@ -1,141 +1,77 @@
-// A vector combined with every row or every column of a matrix x [rows, cols].
+// A vector v combined with every row or every column of a matrix x [rows, cols].
+//
+//             y_ij         dx_ij        dv
+// add_row     x_ij + v_j   dy_ij        dv_j = sum_i dy_ij
+// mul_row     x_ij v_j     dy_ij v_j    dv_j = sum_i dy_ij x_ij
+// add_col     x_ij + v_i   dy_ij        dv_i = sum_j dy_ij
+// mul_col     x_ij v_i     dy_ij v_i    dv_i = sum_j dy_ij x_ij
 #include "core/autograd.h"
 #include "core/ops.h"
 
 namespace slim {
 
-static void check_broadcast(const char* op, const Tensor& x, const Tensor& v, int64_t axis) {
+namespace {
+
+// Template arguments, so that no loop tests them at run time.
+enum Operation { kAdd, kMul };
+enum Along { kRow, kCol };  // v lies along a row (v_j) or along a column (v_i)
+
+template <Operation operation, Along along>
+struct BroadcastNode : Node {
+    using Node::Node;
+    void backward(const Tensor& y) override {
+        const int64_t rows = y.size(0), cols = y.size(1);
+        const real* dy = y.grad_data();
+        const real *x = nullptr, *v = nullptr;  // the additions do not read them
+        if (operation == kMul) x = saved(0), v = saved(1);
+        if (needs_grad(0)) {
+            real* dx = inputs[0].mutable_grad();
+            for (int64_t i = 0; i < rows; i++)
+                for (int64_t j = 0; j < cols; j++) {
+                    const real g = dy[i * cols + j];
+                    dx[i * cols + j] += operation == kMul ? g * v[along == kRow ? j : i] : g;
+                }
+        }
+        if (!needs_grad(1)) return;
+        real* dv = inputs[1].mutable_grad();
+        if (along == kRow) add_column_sums(dy, rows, cols, dv, x);
+        else
+            for (int64_t i = 0; i < rows; i++) {
+                double total = 0;
+#pragma omp simd reduction(+ : total)
+                for (int64_t j = 0; j < cols; j++) {
+                    const double g = dy[i * cols + j];
+                    total += operation == kMul ? g * x[i * cols + j] : g;
+                }
+                dv[i] += real(total);
+            }
+    }
+};
+
+template <Operation operation, Along along>
+Tensor broadcast(const char* op, const Tensor& x, const Tensor& v) {
     check(x.dim() == 2 && v.dim() == 1, op, ": got a matrix of shape ", x.shape(),
           " and a vector of shape ", v.shape(), "; they must have 2 axes and 1");
-    check(x.size(axis) == v.size(), op, ": a matrix of shape ", x.shape(), " has ", x.size(axis),
-          axis == 1 ? " columns" : " rows", ", but the vector has shape ", v.shape());
-}
-
-// ---- add_row ------------------------------------------------------------------------------------
-// y_ij = x_ij + v_j        dx = dy, dv_j = sum_i dy_ij
-
-struct AddRowNode : Node {
-    AddRowNode(const Tensor& x, const Tensor& v) : Node("add_row", {x, v}) {}
-    void backward(const Tensor& y) override {
-        const int64_t rows = y.size(0), cols = y.size(1);
-        const real* dy = y.grad_data();
-        if (needs_grad(0)) {
-            real* dx = inputs[0].mutable_grad();
-            for (int64_t i = 0; i < rows * cols; i++) dx[i] += dy[i];
-        }
-        if (needs_grad(1)) add_column_sums(dy, rows, cols, inputs[1].mutable_grad());
-    }
-};
-
-Tensor add_row(const Tensor& x, const Tensor& v) {
-    check_broadcast("add_row", x, v, 1);
-    const int64_t rows = x.size(0), cols = x.size(1);
+    const int64_t rows = x.size(0), cols = x.size(1), wanted = along == kRow ? cols : rows;
+    check(v.size() == wanted, op, ": a matrix of shape ", x.shape(), " has ", wanted,
+          along == kRow ? " columns" : " rows", ", but the vector has shape ", v.shape());
     Tensor y(x.shape());
     const real *in = x.data(), *values = v.data();
     real* out = y.mutable_data();
     for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < cols; j++) out[i * cols + j] = in[i * cols + j] + values[j];
-    return record(y, std::make_shared<AddRowNode>(x, v));
+        for (int64_t j = 0; j < cols; j++) {
+            const real a = in[i * cols + j], b = values[along == kRow ? j : i];
+            out[i * cols + j] = operation == kMul ? a * b : a + b;
+        }
+    using Made = BroadcastNode<operation, along>;
+    return record(y, std::make_shared<Made>(op, std::vector<Tensor>{x, v}));
 }
 
-// ---- mul_row ------------------------------------------------------------------------------------
-// y_ij = x_ij v_j          dx_ij = dy_ij v_j, dv_j = sum_i dy_ij x_ij
+}  // namespace
 
-struct MulRowNode : Node {
-    MulRowNode(const Tensor& x, const Tensor& v) : Node("mul_row", {x, v}) {}
-    void backward(const Tensor& y) override {
-        const int64_t rows = y.size(0), cols = y.size(1);
-        const real *x = saved(0), *v = saved(1), *dy = y.grad_data();
-        if (needs_grad(0)) {
-            real* dx = inputs[0].mutable_grad();
-            for (int64_t i = 0; i < rows; i++)
-                for (int64_t j = 0; j < cols; j++) dx[i * cols + j] += dy[i * cols + j] * v[j];
-        }
-        if (needs_grad(1)) add_column_sums(dy, rows, cols, inputs[1].mutable_grad(), x);
-    }
-};
-
-Tensor mul_row(const Tensor& x, const Tensor& v) {
-    check_broadcast("mul_row", x, v, 1);
-    const int64_t rows = x.size(0), cols = x.size(1);
-    Tensor y(x.shape());
-    const real *in = x.data(), *values = v.data();
-    real* out = y.mutable_data();
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < cols; j++) out[i * cols + j] = in[i * cols + j] * values[j];
-    return record(y, std::make_shared<MulRowNode>(x, v));
-}
-
-// ---- add_col ------------------------------------------------------------------------------------
-// y_ij = x_ij + v_i        dx = dy, dv_i = sum_j dy_ij
-
-struct AddColNode : Node {
-    AddColNode(const Tensor& x, const Tensor& v) : Node("add_col", {x, v}) {}
-    void backward(const Tensor& y) override {
-        const int64_t rows = y.size(0), cols = y.size(1);
-        const real* dy = y.grad_data();
-        if (needs_grad(0)) {
-            real* dx = inputs[0].mutable_grad();
-            for (int64_t i = 0; i < rows * cols; i++) dx[i] += dy[i];
-        }
-        if (needs_grad(1)) {
-            real* dv = inputs[1].mutable_grad();
-            for (int64_t i = 0; i < rows; i++) {
-                double total = 0;
-#pragma omp simd reduction(+ : total)
-                for (int64_t j = 0; j < cols; j++) total += dy[i * cols + j];
-                dv[i] += real(total);
-            }
-        }
-    }
-};
-
-Tensor add_col(const Tensor& x, const Tensor& v) {
-    check_broadcast("add_col", x, v, 0);
-    const int64_t rows = x.size(0), cols = x.size(1);
-    Tensor y(x.shape());
-    const real *in = x.data(), *values = v.data();
-    real* out = y.mutable_data();
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < cols; j++) out[i * cols + j] = in[i * cols + j] + values[i];
-    return record(y, std::make_shared<AddColNode>(x, v));
-}
-
-// ---- mul_col ------------------------------------------------------------------------------------
-// y_ij = x_ij v_i          dx_ij = dy_ij v_i, dv_i = sum_j dy_ij x_ij
-
-struct MulColNode : Node {
-    MulColNode(const Tensor& x, const Tensor& v) : Node("mul_col", {x, v}) {}
-    void backward(const Tensor& y) override {
-        const int64_t rows = y.size(0), cols = y.size(1);
-        const real *x = saved(0), *v = saved(1), *dy = y.grad_data();
-        if (needs_grad(0)) {
-            real* dx = inputs[0].mutable_grad();
-            for (int64_t i = 0; i < rows; i++)
-                for (int64_t j = 0; j < cols; j++) dx[i * cols + j] += dy[i * cols + j] * v[i];
-        }
-        if (needs_grad(1)) {
-            real* dv = inputs[1].mutable_grad();
-            for (int64_t i = 0; i < rows; i++) {
-                double total = 0;
-#pragma omp simd reduction(+ : total)
-                for (int64_t j = 0; j < cols; j++)
-                    total += double(dy[i * cols + j]) * x[i * cols + j];
-                dv[i] += real(total);
-            }
-        }
-    }
-};
-
-Tensor mul_col(const Tensor& x, const Tensor& v) {
-    check_broadcast("mul_col", x, v, 0);
-    const int64_t rows = x.size(0), cols = x.size(1);
-    Tensor y(x.shape());
-    const real *in = x.data(), *values = v.data();
-    real* out = y.mutable_data();
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < cols; j++) out[i * cols + j] = in[i * cols + j] * values[i];
-    return record(y, std::make_shared<MulColNode>(x, v));
-}
+Tensor add_row(const Tensor& x, const Tensor& v) { return broadcast<kAdd, kRow>("add_row", x, v); }
+Tensor mul_row(const Tensor& x, const Tensor& v) { return broadcast<kMul, kRow>("mul_row", x, v); }
+Tensor add_col(const Tensor& x, const Tensor& v) { return broadcast<kAdd, kCol>("add_col", x, v); }
+Tensor mul_col(const Tensor& x, const Tensor& v) { return broadcast<kMul, kCol>("mul_col", x, v); }
 
 }  // namespace slim
