@@ -68,6 +68,9 @@ TEST_CASE("fault: an add() that fails leaves the active adapter as it was, merge
         CHECK(adapters.active() == "a");
         CHECK(snapshot(net) == before);
         CHECK(same_bits(net.answer(), answer));
+        adapters.add("c", {.rank = 1}, rng);
+        adapters.activate("a");
+        CHECK(!adapters.is_merged());  // one that was switched off comes back unmerged
     }
 }
 
@@ -295,6 +298,7 @@ TEST_CASE("fault: the file says what the layers are, whatever the configuration 
         auto& lora = dynamic_cast<LinearAdapter&>(*place.adapted).lora;
         lora.config.scaling = Scaling::kAlpha;  // changed by hand
         lora.config.alpha = place.name == "head" ? 0.5 : 3;
+        if (place.name == "fc1") lora.config.scaling = Scaling::kAlphaOverSqrtRank;
     }
     save_adapter(folder.path, adapters);
     attach_adapter(other, load_adapter(folder.path), rng);
