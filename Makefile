@@ -162,6 +162,9 @@ gdb-%:  # opens a lesson in gdb, where its header says
 	@gdb -q -iex 'set auto-load local-gdbinit off' -x .gdbinit -ex "break $$(sed -n \
 	  's/.*stops in \(.*\))/\1/p' apps/lessons/$*_*.cpp)" -ex run $(BUILD)/gdb/$*_*
 
+faults: $(LIBRARY)  ## the savers while system calls fail, and 500 times kill -9
+	@sh tests/faults/run.sh $< $(CXX) $(FLAGS) -O0
+
 fuzz-%:  # a million damaged files for a reader: fuzz-idx, fuzz-safetensors, fuzz-config
 	@sh tests/fuzz/run.sh $* $(RUNS)
 
@@ -179,7 +182,7 @@ help:  ## this list
 
 .SECONDARY:  # keep the object files that pattern rules make
 .PHONY: all deps data run notebook tokens test bench bench-torch test-binary print-test-binary \
-        test-mpi test-mpi-binary lessons lines check-includes format clean help
+        test-mpi test-mpi-binary lessons lines check-includes faults format clean help
 ifneq ($(filter deps,$(MAKECMDGOALS)),)
 .NOTPARALLEL:  # first the packages, then what needs them
 endif
