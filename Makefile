@@ -6,19 +6,20 @@ JOBS := $(shell nproc 2>/dev/null || echo 2)
 
 # Each combination of switches builds into a folder of its own.
 VARIANT := $(if $(filter double,$(REAL)),-double)$(if $(DEBUG),-debug)$(if $(SAN),-san)
-VARIANT := $(VARIANT)$(if $(PORTABLE),-portable)$(if $(findstring clang,$(CXX)),-clang)
+VARIANT := $(VARIANT)$(if $(PORTABLE),-portable)$(if $(COVERAGE),-coverage)$(if $(findstring clang,$(CXX)),-clang)
 BUILD   := build$(if $(VARIANT),/variant$(VARIANT))
 
 # No -ffast-math: NaN must stay NaN. errno and traps, which nobody reads, would cost vector code.
 FLAGS  = -std=c++20 -fopenmp-simd -Wall -Wextra -Werror -I. -MMD -MP
 # GCC 12 sees ghosts in inlined strings and variants; clang minds a loop that is no vector code.
 FLAGS += $(if $(findstring clang,$(CXX)),-Wno-pass-failed,-Wno-maybe-uninitialized -Wno-restrict)
-FLAGS += $(if $(DEBUG),-O0 -g3,-O3 -g1 -fno-math-errno -fno-trapping-math)
+FLAGS += $(if $(DEBUG)$(COVERAGE),-O0 -g3,-O3 -g1 -fno-math-errno -fno-trapping-math)
 FLAGS += $(if $(PORTABLE),,-march=native)
 FLAGS += $(if $(filter double,$(REAL)),-DSLIM_REAL_DOUBLE)
 FLAGS += $(if $(SAN),-O1 -fsanitize=address -fsanitize=undefined -fno-sanitize-recover=all)
+FLAGS += $(if $(COVERAGE),--coverage -fprofile-update=atomic)
 # One level for the whole library. Programs and tests spend their time in it: they compile faster.
-$(BUILD)/obj/apps/%: private FLAGS += $(if $(DEBUG)$(SAN),,-O1)
+$(BUILD)/obj/apps/%: private FLAGS += $(if $(DEBUG)$(SAN)$(COVERAGE),,-O1)
 $(BUILD)/obj/tests/%: private FLAGS += -O0 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
 
 PROGRAMS = $(BUILD)/bench $(BUILD)/mnist $(BUILD)/predict $(BUILD)/adapter $(BUILD)/graph \
@@ -162,6 +163,10 @@ gdb-%:  # opens a lesson in gdb, where its header says
 	@gdb -q -iex 'set auto-load local-gdbinit off' -x .gdbinit -ex "break $$(sed -n \
 	  's/.*stops in \(.*\))/\1/p' apps/lessons/$*_*.cpp)" -ex run $(BUILD)/gdb/$*_*
 
+coverage:  ## the lines that the tests run, per file: gcov over a build of its own
+	@$(MAKE) -j$(JOBS) COVERAGE=1 all test-binary
+	@sh tests/coverage.sh build/variant-coverage
+
 faults: $(LIBRARY)  ## the savers while system calls fail, and 500 times kill -9
 	@sh tests/faults/run.sh $< $(CXX) $(FLAGS) -O0
 
@@ -182,7 +187,7 @@ help:  ## this list
 
 .SECONDARY:  # keep the object files that pattern rules make
 .PHONY: all deps data run notebook tokens test bench bench-torch test-binary print-test-binary \
-        test-mpi test-mpi-binary lessons lines check-includes faults format clean help
+        test-mpi test-mpi-binary lessons lines check-includes coverage faults format clean help
 ifneq ($(filter deps,$(MAKECMDGOALS)),)
 .NOTPARALLEL:  # first the packages, then what needs them
 endif
