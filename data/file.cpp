@@ -3,15 +3,18 @@
 #include "data/file.h"
 
 #include <fcntl.h>     // open, faccessat
+#include <sys/file.h>  // flock
 #include <sys/stat.h>  // stat
-#include <unistd.h>    // read, write, fsync, close, unlink, sysconf
+#include <unistd.h>    // read, write, fsync, close, link, unlink, sysconf
 
-#include <algorithm>  // min
+#include <algorithm>  // all_of, min
 #include <cerrno>
-#include <cstdio>   // rename
+#include <cstdio>   // rename, snprintf
 #include <cstring>  // strerror
 #include <deque>
 #include <filesystem>
+#include <map>     // each folder once
+#include <random>  // random_device
 
 #include "core/check.h"
 
@@ -94,101 +97,201 @@ Bytes read_file(const std::string& path, int64_t max_size) {
 
 namespace {
 
+// ---- replacing files ----------------------------------------------------------------------------
+// While a file is replaced, two others lie beside it: path.tmp<16 digits>, the new content, and
+// path.old<16 digits>, a second name of the old file. Whoever writes holds a lock on the folder, so
+// what lies there when the lock is free was left by a process that was killed.
+
+// A lock on a folder, and the means to make the disk remember its names. Without the right to list
+// the folder there is neither.
+struct FolderLock {
+    explicit FolderLock(const std::string& path)  // of a file in it
+        : path(path), file(folder_of(path), O_RDONLY | O_DIRECTORY) {
+        if (file.number < 0 && errno != EACCES)
+            fail(path, ": cannot be written: ", reason(errno));
+        held = file.number >= 0 && ::flock(file.number, LOCK_EX) == 0;
+    }
+    void sync() const {  // EINVAL: a file system that cannot
+        if (file.number >= 0 && ::fsync(file.number) != 0 && errno != EINVAL)
+            fail(path, ": cannot be written: ", reason(errno));
+    }
+    std::string path;
+    Descriptor file;  // closing it gives the lock back
+    bool held;
+};
+
+// The files beside this one of the given kind, ".tmp" or ".old".
+std::vector<std::string> files_beside(const std::string& target, const std::string& kind) {
+    std::vector<std::string> found;
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_of(target), error)) {
+        const std::string name = entry.path().filename();
+        const std::string start = std::filesystem::path(target).filename().string() + kind;
+        if (name.starts_with(start) && name.size() == start.size() + 16 &&
+            name.find_first_not_of("0123456789abcdef", start.size()) == std::string::npos)
+            found.push_back(folder_of(target) + name);
+    }
+    return found;
+}
+
+std::string random_digits() {
+    std::random_device random;
+    char text[17];
+    std::snprintf(text, sizeof text, "%08x%08x", unsigned(random()), unsigned(random()));
+    return text;
+}
+
+// Where the file itself is: a link stays a link, and what it points to is replaced.
+std::string target_of(const std::string& path) {
+    std::error_code error;
+    const bool exists = std::filesystem::exists(path, error);
+    return exists ? std::filesystem::canonical(path, error).string() : path;
+}
+
+// Tidies up after a process that was killed. If it had kept all of the old files, it may have
+// replaced some of them: all are put back.
+void tidy_up(const std::vector<std::string>& targets) {
+    for (const std::string& first : files_beside(targets[0], ".old")) {
+        const std::string end = first.substr(targets[0].size());
+        const bool all = std::all_of(targets.begin(), targets.end(), [&](const auto& target) {
+            return file_exists(target + end);
+        });
+        for (const std::string& target : targets) {
+            const std::string again = target + ".tmp" + random_digits();  // a name more
+            if (targets.size() > 1 && all && ::link((target + end).c_str(), again.c_str()) == 0)
+                std::rename(again.c_str(), target.c_str());
+        }
+    }
+    for (const std::string& target : targets)
+        for (const char* kind : {".tmp", ".old"})
+            for (const std::string& file : files_beside(target, kind)) ::unlink(file.c_str());
+}
+
+// The locks of the folders of these files, each once and in one order.
+std::deque<FolderLock> lock_folders(const std::vector<std::string>& targets) {
+    std::map<std::string, std::string> in_folder;
+    for (const std::string& target : targets) in_folder.insert({folder_of(target), target});
+    std::deque<FolderLock> locks;
+    for (const auto& [folder, target] : in_folder) locks.emplace_back(target);
+    return locks;
+}
+
+bool all_held(const std::deque<FolderLock>& locks) {
+    return std::all_of(locks.begin(), locks.end(), [](const auto& lock) { return lock.held; });
+}
+
 // A file that is written to a temporary one beside it, and then takes the old one's place.
 class Replacement {
 public:
-    explicit Replacement(const FileContent& content) : path_(content.path) { prepare(content); }
+    Replacement(const FileContent& content, const std::string& target, const std::string& digits)
+        : path_(content.path),
+          target_(target),
+          temporary_(target + ".tmp" + digits),
+          kept_(target + ".old" + digits) {
+        exists_ = ::stat(target.c_str(), &old_) == 0;
+        try {
+            write_temporary(content);
+        } catch (...) {  // a constructor that throws has no destructor
+            ::unlink(temporary_.c_str());
+            throw;
+        }
+    }
     ~Replacement() {
-        if (!temporary_.empty()) ::unlink(temporary_.c_str());
-        if (!kept_.empty()) ::unlink(kept_.c_str());
+        ::unlink(temporary_.c_str());
+        ::unlink(kept_.c_str());
     }
     Replacement(const Replacement&) = delete;
     Replacement& operator=(const Replacement&) = delete;
 
     // Gives the old file a second name, by which put_back() finds it, where the file system can.
     void keep_old() {
-        if (temporary_.empty() || !exists_) return;
-        const std::string name = target_ + ".old" + std::to_string(::getpid());
-        ::unlink(name.c_str());
-        if (::link(target_.c_str(), name.c_str()) == 0) kept_ = name;
+        if (exists_) has_kept_ = ::link(target_.c_str(), kept_.c_str()) == 0;
     }
 
     // The system does this in one step.
     void put_in_place() {
-        if (temporary_.empty()) return;  // a device
         if (std::rename(temporary_.c_str(), target_.c_str()) != 0)
             fail(path_, ": cannot be written: ", reason(errno));
-        temporary_.clear();
         is_in_place_ = true;
     }
 
     void put_back() {
         if (!is_in_place_) return;
         if (!exists_) ::unlink(target_.c_str());
-        else if (!kept_.empty() && std::rename(kept_.c_str(), target_.c_str()) == 0) kept_.clear();
-    }
-
-    // Makes the disk remember the new name. Not every file system can: no error if it does not.
-    void sync_folder() const {
-        const Descriptor folder(folder_of(target_), O_RDONLY | O_DIRECTORY);
-        if (folder.number >= 0) ::fsync(folder.number);
+        else if (has_kept_) std::rename(kept_.c_str(), target_.c_str());
     }
 
 private:
-    void prepare(const FileContent& content) {
-        struct stat old;
-        exists_ = ::stat(path_.c_str(), &old) == 0;
-        if (exists_ && S_ISDIR(old.st_mode)) fail(path_, ": cannot be written: ", reason(EISDIR));
-        if (exists_ && !S_ISREG(old.st_mode)) {
-            Descriptor device(path_, O_WRONLY);
-            if (device.number < 0 || !write_all(device, content.pieces) || !device.close())
-                fail(path_, ": cannot be written: ", reason(errno));
-            return;
-        }
+    void write_temporary(const FileContent& content) {
         // Replacing a file needs permission for the folder only: ask for the file's anyway.
-        if (exists_ && ::faccessat(AT_FDCWD, path_.c_str(), W_OK, AT_EACCESS) != 0)
+        if (exists_ && ::faccessat(AT_FDCWD, target_.c_str(), W_OK, AT_EACCESS) != 0)
             fail(path_, ": cannot be written: ", reason(errno));
-
-        // A link stays a link: what it points to is replaced.
-        std::error_code error;
-        target_ = exists_ ? std::filesystem::canonical(path_, error).string() : path_;
-        if (error) fail(path_, ": cannot be written: ", reason(error.value()));
-
-        // Write everything to a temporary file in the same folder, and wait until the disk has it.
-        const std::string temporary = target_ + ".tmp" + std::to_string(::getpid());
-        ::unlink(temporary.c_str());
-        Descriptor file(temporary, O_WRONLY | O_CREAT | O_EXCL, 0666);
-        if (file.number < 0) fail(path_, ": cannot be written: ", reason(errno));
-        temporary_ = temporary;
-        bool ok = write_all(file, content.pieces);
-        if (ok && exists_) ok = ::fchmod(file.number, old.st_mode & 07777) == 0;
+        // Write everything, and wait until the disk has it.
+        Descriptor file(temporary_, O_WRONLY | O_CREAT | O_EXCL, 0666);
+        bool ok = file.number >= 0 && write_all(file, content.pieces);
+        if (ok && exists_) ok = ::fchmod(file.number, old_.st_mode & 07777) == 0;
         ok = ok && ::fsync(file.number) == 0;
         ok = ok && file.close();
-        if (!ok) {
-            const int why = errno;
-            ::unlink(temporary.c_str());  // here: a constructor that throws has no destructor
-            fail(path_, ": cannot be written: ", reason(why));
-        }
+        if (!ok) fail(path_, ": cannot be written: ", reason(errno));
     }
 
     std::string path_, target_, temporary_, kept_;
-    bool exists_ = false, is_in_place_ = false;
+    struct stat old_;
+    bool exists_ = false, has_kept_ = false, is_in_place_ = false;
 };
+
+// Whether the path is a device or a pipe, which is written to as it stands; throws for a folder.
+bool is_device(const std::string& path) {
+    struct stat info;
+    if (::stat(path.c_str(), &info) != 0) return false;
+    if (S_ISDIR(info.st_mode)) fail(path, ": cannot be written: ", reason(EISDIR));
+    return !S_ISREG(info.st_mode);
+}
+
+void write_device(const FileContent& content) {
+    Descriptor device(content.path, O_WRONLY);
+    if (device.number < 0 || !write_all(device, content.pieces) || !device.close())
+        fail(content.path, ": cannot be written: ", reason(errno));
+}
 
 }  // namespace
 
-void write_files(const std::vector<FileContent>& files) {
+void write_files(const std::vector<FileContent>& contents) {
+    std::vector<FileContent> files;
+    std::vector<std::string> targets;
+    for (const FileContent& content : contents) {
+        if (is_device(content.path)) {
+            write_device(content);
+            continue;
+        }
+        files.push_back(content);
+        targets.push_back(target_of(content.path));
+    }
+    if (files.empty()) return;
+    const std::deque<FolderLock> locks = lock_folders(targets);
+    if (all_held(locks)) tidy_up(targets);
+
+    // Prepare all, then put all in place. The disk must remember the new names too.
     std::deque<Replacement> replacements;  // a deque: they cannot be moved
-    for (const FileContent& file : files) replacements.emplace_back(file);
-    if (files.size() > 1)
-        for (Replacement& r : replacements) r.keep_old();
+    const std::string digits = random_digits();
+    for (size_t i = 0; i < files.size(); i++)
+        replacements.emplace_back(files[i], targets[i], digits);
+    for (Replacement& r : replacements) r.keep_old();
     try {
         for (Replacement& r : replacements) r.put_in_place();
+        for (const FolderLock& lock : locks) lock.sync();
     } catch (...) {
         for (Replacement& r : replacements) r.put_back();
         throw;
     }
-    for (const Replacement& r : replacements) r.sync_folder();
+}
+
+void recover_files(const std::vector<std::string>& paths) {
+    std::vector<std::string> targets;
+    for (const std::string& path : paths) targets.push_back(target_of(path));
+    if (files_beside(targets[0], ".old").empty()) return;
+    const std::deque<FolderLock> locks = lock_folders(targets);
+    if (all_held(locks)) tidy_up(targets);
 }
 
 void write_file(const std::string& path, const std::vector<std::string_view>& pieces) {

@@ -18,8 +18,8 @@ Bytes read_file(const std::string& path, int64_t max_size = int64_t(1) << 40);
 
 // Writes the pieces one after the other, so that at any moment, kill -9 and power cuts included,
 // the path holds either the old file or the new one, whole. On an error the old file is untouched.
-// A device or a pipe (/dev/stdout) cannot be replaced and is written to as it stands. A program
-// that is killed here leaves its temporary file, path.tmp1234, behind.
+// A device or a pipe (/dev/stdout) cannot be replaced and is written to as it stands. What a killed
+// program leaves beside the file, path.tmp<16 digits>, is removed by the next write.
 void write_file(const std::string& path, const std::vector<std::string_view>& pieces);
 
 // The same for files that belong together. All are prepared first, then put in place one right
@@ -29,6 +29,10 @@ struct FileContent {
     std::vector<std::string_view> pieces;
 };
 void write_files(const std::vector<FileContent>& files);
+
+// Undoes a write_files() of these files that was killed while it put them in place. Call it before
+// reading files that belong together.
+void recover_files(const std::vector<std::string>& paths);
 
 bool file_exists(const std::string& path);   // anything of that name: file, folder, device
 void make_folders(const std::string& path);  // mkdir -p; does nothing where it exists

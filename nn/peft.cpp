@@ -330,6 +330,7 @@ LoadedAdapter load_adapter(const std::string& folder) {
     adapter.folder = folder;
     const std::string config_path = folder + "/" + kConfigFile;
     const std::string tensor_path = folder + "/" + kTensorFile;
+    recover_files({tensor_path, config_path});  // should a save have been killed
     adapter.json = parse_json(as_text(read_file(config_path, 1 << 24)), config_path);
     adapter.config = config_from_json(adapter.json, config_path, adapter.notes);
     check(file_exists(tensor_path) || !file_exists(folder + "/adapter_model.bin"), folder,

@@ -115,12 +115,13 @@ TEST_CASE("a link stays a link, permissions stay, and a dead temporary file is n
     write_file(folder / "file", {"old"});
     fs::permissions(folder / "file", fs::perms(0640));
     fs::create_symlink("file", folder / "link");
-    write_file(folder / ("file.tmp" + std::to_string(getpid())), {"left by a crash"});
+    write_file(folder / "file.tmp0123456789abcdef", {"left by a crash"});
+    write_file(folder / "file.old2", {"a copy of the user's"});
     write_file(folder / "link", {"new"});
     CHECK(fs::is_symlink(folder / "link"));
     CHECK(as_text(read_file(folder / "file")) == "new");
     CHECK(fs::status(folder / "file").permissions() == fs::perms(0640));
-    CHECK(folder.names().size() == 2);
+    CHECK(folder.names() == std::vector<std::string>{"file", "file.old2", "link"});
 
     // A path without a folder in it means the current one.
     const fs::path here = fs::current_path();
@@ -180,6 +181,35 @@ TEST_CASE("kill -9 at any moment leaves the old file or the new one, whole") {
     }
     CHECK(seen[0] > 0);
     CHECK(seen[1] > 0);
+}
+
+// The state between two renames: both old files have a second name, and one is replaced already.
+TEST_CASE("fault: two files that a killed program replaced by half are put back") {
+    ScratchFolder folder;
+    const std::string digits = "0123456789abcdef";
+    for (const bool by_reading : {true, false}) {
+        write_file(folder / "a", {"new"});
+        write_file(folder / "b", {"old"});
+        for (const char* name : {"a", "b"})
+            write_file(folder / (std::string(name) + ".old" + digits), {"old"});
+        write_file(folder / ("b.tmp" + digits), {"new"});
+        if (by_reading) {
+            recover_files({folder / "a", folder / "b"});
+        } else {  // by a write that fails
+            CHECK_ERROR(write_files({{folder / "a", {"x"}}, {folder / "no/b", {"x"}}}), "no/b");
+            CHECK_ERROR(write_files({{folder / "a", {"x"}}, {folder.path, {"x"}}}), "folder");
+            recover_files({folder / "a", folder / "b"});
+        }
+        CHECK(as_text(read_file(folder / "a")) == "old");
+        CHECK(as_text(read_file(folder / "b")) == "old");
+        CHECK(folder.names() == std::vector<std::string>{"a", "b"});
+    }
+    // One alone says nothing: the program was about to remove both, or to make both.
+    write_file(folder / "a", {"new"});
+    write_file(folder / ("b.old" + digits), {"old"});
+    write_files({{folder / "a", {"newer"}}, {folder / "b", {"newer"}}});
+    CHECK(folder.names() == std::vector<std::string>{"a", "b"});
+    CHECK(as_text(read_file(folder / "a")) == "newer");
 }
 
 TEST_CASE("make_folders") {

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>  // sort
 #include <cstdlib>
 #include <filesystem>
 #include <string>
@@ -28,6 +29,7 @@ struct ScratchFolder {
         std::vector<std::string> found;
         for (const auto& entry : std::filesystem::directory_iterator(path))
             found.push_back(entry.path().filename());
+        std::sort(found.begin(), found.end());
         return found;
     }
 

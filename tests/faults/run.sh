@@ -42,6 +42,8 @@ for saver in model adapter; do
             name="save of the $saver, $call number $n"
             lines=$(wc -l <"$scratch/errors")
             loaded=$("$savers" $saver load "$folder" 2>&1)
+            # The folder is closed when the new state is whole: no reason to take it back.
+            [ "$call $status" = "close 0" ] && want_status=0 want=2 want_lines=0
             if [ $status != $want_status ]; then bad "$name: status $status"
             elif [ "$lines" != $want_lines ]; then bad "$name: said $lines lines"
             elif [ "$loaded" != $want ]; then bad "$name: then loads $loaded"
