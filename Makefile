@@ -170,6 +170,9 @@ coverage:  ## the lines that the tests run, per file: gcov over a build of its o
 faults: $(LIBRARY)  ## the savers while system calls fail, and 500 times kill -9
 	@sh tests/faults/run.sh $< $(CXX) $(FLAGS) -O0
 
+mutants: all test-binary  ## break the library in 200 places, one by one: do the tests notice?
+	@python3 tests/mutants/run.py $(ARGS)
+
 fuzz-%:  # a million damaged files for a reader: fuzz-idx, fuzz-safetensors, fuzz-config
 	@sh tests/fuzz/run.sh $* $(RUNS)
 
@@ -187,7 +190,7 @@ help:  ## this list
 
 .SECONDARY:  # keep the object files that pattern rules make
 .PHONY: all deps data run notebook tokens test bench bench-torch test-binary print-test-binary \
-        test-mpi test-mpi-binary lessons lines check-includes coverage faults format clean help
+        test-mpi test-mpi-binary lessons lines check-includes coverage faults mutants format clean help
 ifneq ($(filter deps,$(MAKECMDGOALS)),)
 .NOTPARALLEL:  # first the packages, then what needs them
 endif

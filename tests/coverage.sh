@@ -4,7 +4,7 @@
 # Usage: coverage.sh build/variant-coverage
 build=$1
 find "$build" -name '*.gcda' -delete
-"$build/tests" >"$build/tests.log" 2>&1
+"$build/tests" >"$build/tests.log" 2>&1 || echo "tests fail: see $build/tests.log"
 tail -n 1 "$build/tests.log"
 
 # gcov's text has one line per source line: "count:number:text"; ##### is a line that never ran, and
@@ -18,7 +18,7 @@ find "$build/obj/core" "$build/obj/data" "$build/obj/nn" "$build/obj/optim" "$bu
         if (!(key in ran)) { ran[key] = 0; all[file]++ }
         if ($1 ~ /^[0-9]/ && !ran[key]) { ran[key] = 1; good[file]++ }
     }
-    function percent(n, of) { return of ? 100 * n / of : 100 }
+    function percent(n, of) { return of ? 100 * n / of : 0 }
     END {
         for (file in all) {
             folder = file ~ /^apps/ ? "apps" : "library"
