@@ -101,6 +101,18 @@ void check_kind(const TensorFile& file, const std::string& name, const StoredTen
                ". hint: save it with the PeftModel's save_pretrained()");
 }
 
+// With bias = "all", PEFT writes the biases of modules_to_save thrice: as head.bias, which it reads,
+// as head.modules_to_save.bias, and the base's as head.original_module.bias. Leaves the first.
+void remove_copies_of_biases(TensorFile& file) {
+    for (const std::string part : {".modules_to_save.", ".original_module."})
+        std::erase_if(file.tensors, [&](const auto& entry) {
+            std::string name = entry.first;
+            const size_t at = name.find(part);
+            if (at == std::string::npos || !name.ends_with(".bias")) return false;
+            return file.tensors.count(name.replace(at, part.size(), ".")) > 0;
+        });
+}
+
 // PEFT only warns about tensors too many or too few, and goes on with a half-loaded adapter.
 using Shapes = std::map<std::string, Shape>;
 void check_tensors(const TensorFile& file, const Shapes& expected) {
@@ -338,6 +350,7 @@ LoadedAdapter load_adapter(const std::string& folder) {
           ". hint: let PEFT save it with safe_serialization=True");
     adapter.file = read_safetensors(tensor_path);
     check_pair(adapter);
+    if (adapter.config.bias == BiasTraining::kAll) remove_copies_of_biases(adapter.file);
 
     bool has_bias = false;
     for (const auto& [name, stored] : adapter.file.tensors) {
@@ -359,7 +372,11 @@ LoadedAdapter load_adapter(const std::string& folder) {
     check_tensors(adapter.file, expected_by(adapter, selector));
     check(!adapter.layers.empty(), tensor_path, ": there is no adapter in it");
 
-    // A target without tensors was either no module of the base, or its tensors are lost.
+    // PEFT writes all-linear as a list of names, and those that it left out are in the list, too.
+    for (const std::string& target : adapter.config.target_modules)
+        if (selector.is_excluded(target, true) || selector.is_saved_whole(target))
+            selector.selects(target, true);
+    // Another target without tensors was either no module of the base, or its tensors are lost.
     for (const std::string& sentence : selector.unused_targets())
         fail(config_path, ": ", sentence, " of ", kTensorFile, ". hint: if the base has no such ",
              "module, remove it from the configuration");

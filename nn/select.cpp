@@ -96,14 +96,18 @@ bool ModuleSelector::is_in_layers(const std::string& name) {
 bool ModuleSelector::selects(const std::string& name, bool is_linear,
                              const std::vector<std::string>& aliases) {
     bool wanted = names(targets_, name, is_linear, true);
-    bool excluded = names(exclusions_, name, is_linear, false);
+    bool excluded = is_excluded(name, is_linear);
     if (targets_.pattern.empty())
         for (const std::string& alias : aliases)
             wanted = names(targets_, alias, is_linear, true) || wanted;
     if (exclusions_.pattern.empty())
         for (const std::string& alias : aliases)
-            excluded = names(exclusions_, alias, is_linear, false) || excluded;
+            excluded = is_excluded(alias, is_linear) || excluded;
     return wanted && !excluded && !is_saved_whole(name);
+}
+
+bool ModuleSelector::is_excluded(const std::string& name, bool is_linear) {
+    return names(exclusions_, name, is_linear, false);
 }
 
 bool ModuleSelector::is_saved_whole(const std::string& name) {

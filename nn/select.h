@@ -26,6 +26,7 @@ public:
     bool selects(const std::string& name, bool is_linear,
                  const std::vector<std::string>& aliases = {});
     bool is_saved_whole(const std::string& name);  // or is inside such a module
+    bool is_excluded(const std::string& name, bool is_linear);
     AdapterConfig config_for(const std::string& name);
 
     // Returns sentences about entries that have matched none of the names so far.

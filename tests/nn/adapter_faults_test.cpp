@@ -511,6 +511,34 @@ TEST_CASE("fault: check, merge and attach say the same of targets that match not
     CHECK_ERROR(merge_into(base, folder.load()), missing);
 }
 
+TEST_CASE("fault: PEFT's list for all-linear also names what it excluded or saved whole") {
+    AdapterFolder folder;
+    folder.config["target_modules"] = Json::List{"encoder.fc1", "encoder.fc2", "fc1", "head"};
+    folder.config["exclude_modules"] = "encoder\\.fc2|fc.";
+    Rng rng(20);
+    Net net(rng);
+    CHECK(attach_adapter(net, folder.load(), rng).places().size() == 2);
+
+    folder.config["target_modules"] = Json::List{"encoder.fc1", "head", "score"};
+    folder.config["exclude_modules"] = Json();
+    CHECK_ERROR(folder.load(), "\"score\" matches no module");
+    folder.config["modules_to_save"] = Json::List{"score"};
+    folder.put("score.weight", ones({2, 4}));
+    CHECK(folder.load().layers.size() == 2);
+}
+
+TEST_CASE("fault: copies of a saved module's biases are left aside, as PEFT does") {
+    AdapterFolder folder;
+    folder.config["bias"] = "all";
+    folder.config["modules_to_save"] = Json::List{"score"};
+    folder.put("score.weight", ones({2, 4}));
+    folder.put("score.modules_to_save.bias", full({2}, 3));
+    folder.put("score.original_module.bias", full({2}, 4));
+    CHECK_ERROR(folder.load(), "score.modules_to_save.bias", "in memory");
+    folder.put("score.bias", full({2}, 5));
+    CHECK(folder.load().file.tensors.size() == 6);
+}
+
 TEST_CASE("fault: merging writes the base's dtype: BF16 stays BF16, and 3.1 in F64 stays 3.1") {
     AdapterFolder folder;
     folder.put("head.lora_B.weight", zeros({2, 2}));  // changes nothing
