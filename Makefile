@@ -101,9 +101,9 @@ $(VENV)/installed: tests/peers/requirements.txt
 	@echo "  install $<, into $(VENV)"
 	@python3 -m venv $(VENV) || { echo "test-peers: python3 cannot make virtual environments" \
 	  "here. hint: apt-get install python3-venv"; exit 1; }
-	@$(VENV)/bin/pip install --disable-pip-version-check -q -r $< || { echo "test-peers: PyTorch" \
-	  "and PEFT are missing, and pip could not install them: it needs a Python package index"; \
-	  exit 1; }
+	@$(VENV)/bin/pip install --disable-pip-version-check -q -r $< 2>$(VENV)/errors || { \
+	  echo "test-peers: PyTorch and PEFT are missing, and pip cannot install them without a" \
+	  "Python package index. hint: pip's own words are in $(VENV)/errors"; exit 1; }
 	@touch $@
 
 $(BUILD)/peer: $(call object,tests/peers/peer.cpp apps/program.cpp) $(LIBRARY)
@@ -114,7 +114,7 @@ test-peers: $(VENV)/installed  ## held against PyTorch and PEFT, which it instal
 	@$(MAKE) -j$(JOBS) $(BUILD)/peer $(BUILD)/adapter
 	@$(MAKE) -j$(JOBS) REAL=double build/variant-double/peer
 	@HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/python -m pytest -q --disable-warnings -p no:cacheprovider \
-	  tests/peers $(ARGS)
+	  -o tmp_path_retention_policy=none tests/peers $(ARGS)
 
 test-mpi:  ## the test of build/mnist_mpi: 2 processes against 1, and one that is killed
 	@sh data/fetch_mnist.sh data/mnist
