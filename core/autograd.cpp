@@ -20,8 +20,9 @@ void check_unused(const Tensor& y) {
           ". hint: run the forward pass again, or add the losses and call backward once");
 }
 
-// The tensors between y and the leaves, in the order in which they were made.
-std::vector<Tensor> tensors_behind(const Tensor& y) {
+// The tensors between y and the leaves, in the order in which they were made. What nodes numbered
+// up_to or below have made counts as a leaf.
+std::vector<Tensor> tensors_behind(const Tensor& y, uint64_t up_to) {
     std::vector<Tensor> found, pending{y};
     std::unordered_set<const Node*> seen;
     while (!pending.empty()) {
@@ -30,7 +31,8 @@ std::vector<Tensor> tensors_behind(const Tensor& y) {
         if (!x.requires_grad()) continue;
         check_unused(x);
         Node* node = x.impl->node.get();
-        if (!node || !seen.insert(node).second) continue;  // a leaf, or reached by another way
+        if (!node || node->number <= up_to) continue;  // a leaf
+        if (!seen.insert(node).second) continue;       // reached by another way
         node->check_inputs();
         found.push_back(x);
         for (const Tensor& input : node->inputs)
@@ -93,14 +95,16 @@ void backward(const Tensor& loss) {
     backward(loss, ones(loss.shape()));
 }
 
-void backward(const Tensor& y, const Tensor& dy) {
+uint64_t newest_node() { return nodes_made; }
+
+void backward(const Tensor& y, const Tensor& dy, uint64_t up_to) {
     check(y.requires_grad(), "backward: the tensor of shape ", y.shape(),
           " does not depend on anything that requires a gradient",
           ". hint: call set_requires_grad() on a leaf, and compute outside NoGrad");
     check(dy.shape() == y.shape(), "backward: the gradient has shape ", dy.shape(),
           " for a tensor of shape ", y.shape(), "; they must be equal");
 
-    std::vector<Tensor> order = tensors_behind(y);
+    std::vector<Tensor> order = tensors_behind(y, up_to);
 
     // Seed: dL/dy. A leaf may hold a gradient already, so this adds as every op does.
     Tensor seeded = y;

@@ -51,8 +51,12 @@ Tensor record(Tensor y, std::shared_ptr<Node> node);
 // over any part of it throws. (PyTorch: loss.backward())
 void backward(const Tensor& loss);
 
-// The same from any y, given dL/dy of y's shape. (PyTorch: y.backward(gradient=dy))
-void backward(const Tensor& y, const Tensor& dy);
+// The same from any y, given dL/dy of y's shape. (PyTorch: y.backward(gradient=dy)) The results of
+// nodes numbered `up_to` or below are taken for leaves: they get their gradients and keep their
+// graph.
+void backward(const Tensor& y, const Tensor& dy, uint64_t up_to = 0);
+
+uint64_t newest_node();  // the number of the node that was made last, by any thread
 
 // While one of these lives, ops leave nodes, or none. (PyTorch: torch.set_grad_enabled)
 class GradMode {

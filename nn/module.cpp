@@ -139,6 +139,15 @@ void Module::train(bool on) {
     for (const NamedModule& m : named_modules()) m.module->training = on;
 }
 
+TrainingModes::TrainingModes(Module& model) {
+    for (const NamedModule& m : model.named_modules())
+        modes_.push_back({m.module, m.module->training});
+}
+
+void TrainingModes::restore() const {
+    for (const auto& [module, training] : modes_) module->training = training;
+}
+
 void Module::zero_grad() {
     for (Tensor& p : parameters()) p.zero_grad();
 }

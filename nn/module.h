@@ -101,19 +101,27 @@ struct Module {
     bool training = true;
 };
 
-// While it lives, the model is in evaluation mode; then, also after an error, as it was.
+// Whether each module of a model was training, to put that back later.
+class TrainingModes {
+public:
+    explicit TrainingModes(Module& model);
+    void restore() const;
+
+private:
+    std::vector<std::pair<Module*, bool>> modes_;
+};
+
+// While it lives, the model is in evaluation mode; then, also after an error, each module is as it
+// was.
 class EvalMode {
 public:
-    explicit EvalMode(Module& model) : model_(model), was_training_(model.training) {
-        model_.eval();
-    }
-    ~EvalMode() { model_.train(was_training_); }
+    explicit EvalMode(Module& model) : before_(model) { model.eval(); }
+    ~EvalMode() { before_.restore(); }
     EvalMode(const EvalMode&) = delete;
     EvalMode& operator=(const EvalMode&) = delete;
 
 private:
-    Module& model_;
-    bool was_training_;
+    TrainingModes before_;
 };
 
 // As PyTorch prints a model: one line per module, children indented.

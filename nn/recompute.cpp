@@ -1,6 +1,8 @@
 // Gradient checkpointing. See recompute.h.
 #include "nn/recompute.h"
 
+#include <set>
+
 #include "core/autograd.h"
 #include "core/random.h"
 
@@ -19,44 +21,77 @@ void set_rng_states(Module& block, const std::vector<uint64_t>& states) {
     for (size_t i = 0; i < rngs.size(); i++) rngs[i]->state = states[i];
 }
 
-// The parameters are inputs too, so that the node is kept when x requires no gradient.
-std::vector<Tensor> x_and_parameters(const Tensor& x, Module& block) {
-    std::vector<Tensor> inputs{x};
-    for (const Tensor& p : block.parameters()) inputs.push_back(p);
-    return inputs;
+// The state of a block that its forward pass depends on. While an InState lives, the block is in that
+// state; then, also after an error, as it was.
+struct BlockState {
+    TrainingModes modes;
+    std::vector<uint64_t> rngs;
+    explicit BlockState(Module& block) : modes(block), rngs(rng_states(block)) {}
+};
+
+class InState {
+public:
+    InState(Module& block, const BlockState& state) : block_(block), before_(block) { set(state); }
+    ~InState() { set(before_); }
+    InState(const InState&) = delete;
+    InState& operator=(const InState&) = delete;
+
+private:
+    void set(const BlockState& state) {
+        state.modes.restore();
+        set_rng_states(block_, state.rngs);
+    }
+    Module& block_;
+    BlockState before_;
+};
+
+// What the block's graph has used from outside, x apart: parameters, and results of earlier ops
+// that the block has captured. `up_to` is the newest node from before the block ran.
+std::vector<Tensor> captured(const Tensor& y, const Tensor& x, uint64_t up_to) {
+    std::vector<Tensor> found, pending{y};
+    std::set<const TensorImpl*> met{x.impl.get()};
+    while (!pending.empty()) {
+        const Tensor t = pending.back();
+        pending.pop_back();
+        if (!t.defined() || !t.requires_grad() || !met.insert(t.impl.get()).second) continue;
+        const Node* node = t.impl->node.get();
+        if (!node || node->number <= up_to) found.push_back(t);
+        else pending.insert(pending.end(), node->inputs.begin(), node->inputs.end());
+    }
+    return found;
+}
+
+std::vector<Tensor> with_first(const Tensor& x, std::vector<Tensor> rest) {
+    rest.insert(rest.begin(), x);
+    return rest;
 }
 
 }  // namespace
 
 struct CheckpointNode : Node {
     Module& block;
-    bool training;                     // the block's mode in the forward pass
-    std::vector<uint64_t> rngs_before;  // its generators' states at the start of it
+    BlockState before;  // the block's state at the start of the forward pass
 
-    CheckpointNode(Module& block, const Tensor& x)
-        : Node("checkpoint", x_and_parameters(x, block)),
-          block(block),
-          training(block.training),
-          rngs_before(rng_states(block)) {}
+    CheckpointNode(Module& block, const BlockState& before, const Tensor& x,
+                   const std::vector<Tensor>& outside)
+        : Node("checkpoint", with_first(x, outside)), block(block), before(before) {}
 
     void backward(const Tensor& y) override {
         for (size_t i = 0; i < inputs.size(); i++) saved(i);  // throws if one has changed since
 
-        // Compute y again, this time with a graph, whose only inputs are a copy of x's handle and
-        // the parameters themselves.
+        // Compute y again, this time keeping the graph.
         Tensor x = inputs[0].detach();
         x.set_requires_grad(needs_grad(0));
-        const std::vector<uint64_t> rngs_now = rng_states(block);
-        const bool training_now = block.training;
-        set_rng_states(block, rngs_before);
-        block.train(training);
-        GradMode with_grad(true);
-        const Tensor again = block(x);
-        block.train(training_now);
-        set_rng_states(block, rngs_now);
-
-        // The parameters collect their gradients in this inner pass; x's is handed on.
-        slim::backward(again, y.grad());
+        const uint64_t up_to = newest_node();
+        Tensor again;
+        {
+            const InState as_then(block, before);
+            const GradMode with_grad(true);
+            again = block(x);
+        }
+        // What the block has captured collects its gradients in this inner pass, and stays for the
+        // outer one; x's gradient is handed on.
+        slim::backward(again, y.grad(), up_to);
         if (!needs_grad(0)) return;
         const real* share = x.grad_data();
         if (!share) return;  // the block does not use x
@@ -66,13 +101,15 @@ struct CheckpointNode : Node {
 };
 
 Tensor checkpoint(Module& block, const Tensor& x) {
-    auto node = std::make_shared<CheckpointNode>(block, x);
-    Tensor y;
-    {
-        NoGrad no_grad;
-        y = block(x);
-    }
-    return record(y.detach(), node);  // detached, should the block return x itself
+    if (!grad_enabled()) return block(x);
+    const BlockState before(block);
+    const uint64_t up_to = newest_node();
+    Tensor inner = x.detach();
+    inner.set_requires_grad(x.requires_grad());
+    const Tensor y = block(inner);  // its graph is dropped below
+    auto node =
+        std::make_shared<CheckpointNode>(block, before, x, captured(y, inner, up_to));
+    return record(y.detach(), node);
 }
 
 }  // namespace slim

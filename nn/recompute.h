@@ -5,10 +5,10 @@
 
 namespace slim {
 
-// block(x), keeping none of the values in between: backward computes the block a second time, and
-// then has them. The gradients are the same to the bit, dropout included, since the generators of
-// the block are set back for the second time. Parameters of the block get their gradients also when
-// x requires none. (torch.utils.checkpoint.checkpoint)
+// Runs block(x) and drops what it computed in between; backward runs the block again to have it.
+// The gradients are the same to the bit, dropout included: the block's modes and generators are set
+// back for the second run. Whatever else the block uses gets its gradient too: its parameters, also
+// when x requires none, and tensors that it has captured. (torch.utils.checkpoint.checkpoint)
 //
 // The block must not change between forward and backward, and must outlive both.
 Tensor checkpoint(Module& block, const Tensor& x);

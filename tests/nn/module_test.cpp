@@ -232,7 +232,8 @@ TEST_CASE("module: prints as PyTorch does") {
 struct Gated : Module {
     ModulePtr gate, inner;
     Tensor scale = ones({2}).set_requires_grad();
-    explicit Gated(Rng& rng) : gate(std::make_shared<ReLU>()), inner(std::make_shared<Linear>(2, 2, rng)) {}
+    explicit Gated(Rng& rng)
+        : gate(std::make_shared<ReLU>()), inner(std::make_shared<Linear>(2, 2, rng)) {}
     std::string name() const override { return "Gated"; }
     std::string extra() const override { return "rank=4, alpha=8"; }
     std::vector<Member> members() override {
@@ -299,6 +300,22 @@ TEST_CASE("module: forward and lookup that a module does not have say so") {
     CHECK_ERROR(bare(zeros({1, 1})), "Bare", "no forward");
     CHECK_ERROR(bare.lookup(ids), "Bare", "does not take ids");
     CHECK(to_string(bare) == "Bare()");
+}
+
+TEST_CASE("fault: EvalMode puts each module back in the mode that it had, also after an error") {
+    Rng rng(1);
+    auto frozen = std::make_shared<Dropout>(0.5, rng), active = std::make_shared<Dropout>(0.5, rng);
+    Sequential model({frozen, active});
+    frozen->eval();
+    try {
+        const EvalMode eval_mode(model);
+        CHECK(!active->training);
+        fail("on purpose");
+    } catch (const Error&) {
+    }
+    CHECK(model.training);
+    CHECK(active->training);
+    CHECK(!frozen->training);
 }
 
 }  // namespace slim

@@ -116,4 +116,75 @@ TEST_CASE("checkpoint: a parameter changed before backward is an error") {
     CHECK_ERROR(backward(y), "checkpoint", "changed in place");
 }
 
+// Adds a tensor from outside, which is no parameter; throws in its second run if asked to.
+struct AddOutside : Module {
+    Tensor h;
+    int runs = 0, throw_in_run = 0;
+    std::string name() const override { return "AddOutside"; }
+    Tensor forward(const Tensor& x) override {
+        check(++runs != throw_in_run, "AddOutside: on purpose");
+        return h.defined() ? x + h : x;
+    }
+};
+
+TEST_CASE("fault: checkpoint: what the block captures from outside gets its gradient") {
+    Tensor w = tensor({1, 2}).set_requires_grad();
+    const Tensor x = tensor({3, 4});
+    AddOutside block;
+    SUBCASE("the result of an op, used elsewhere too") {
+        block.h = w * w;
+        backward(sum(checkpoint(block, x)) + sum(block.h));
+        CHECK(w.grad().to_vector() == std::vector<real>{4, 8});
+    }
+    SUBCASE("the result of an op, used here alone") {
+        block.h = w * w;
+        backward(sum(checkpoint(block, x)));
+        CHECK(w.grad().to_vector() == std::vector<real>{2, 4});
+    }
+    SUBCASE("a leaf") {
+        block.h = w;
+        backward(sum(3 * checkpoint(block, x)));
+        CHECK(w.grad().to_vector() == std::vector<real>{3, 3});
+    }
+    SUBCASE("nothing: a block that returns its input") {
+        backward(sum(checkpoint(block, w * w)));
+        CHECK(w.grad().to_vector() == std::vector<real>{2, 4});
+    }
+    SUBCASE("in two blocks in turn") {
+        AddOutside second;
+        block.h = second.h = w * w;
+        backward(sum(checkpoint(second, checkpoint(block, w))));
+        CHECK(w.grad().to_vector() == std::vector<real>{5, 9});
+    }
+}
+
+TEST_CASE("fault: checkpoint: an error in the second run leaves modes and generators alone") {
+    Rng rng(1);
+    auto thrower = std::make_shared<AddOutside>();
+    auto drop = std::make_shared<Dropout>(0.5, rng);
+    Sequential block({drop, thrower});
+    Tensor x = ones({100}).set_requires_grad();
+    const Tensor y = checkpoint(block, x);
+    block.eval();
+    const uint64_t state = drop->rng.state;
+    thrower->throw_in_run = 2;
+    CHECK_ERROR(backward(sum(y)), "on purpose");
+    CHECK(!drop->training);
+    CHECK(!thrower->training);
+    CHECK(drop->rng.state == state);
+}
+
+TEST_CASE("fault: checkpoint: each module runs again in the mode that it had") {
+    Rng rng(1);
+    auto frozen = std::make_shared<Dropout>(0.5, rng), active = std::make_shared<Dropout>(0.5, rng);
+    Sequential block({active, frozen});
+    frozen->eval();
+    Tensor x = ones({100}).set_requires_grad();
+    const Tensor y = checkpoint(block, x);
+    backward(sum(y));
+    CHECK(x.grad().to_vector() == y.to_vector());  // y = mask x with x = 1
+    CHECK(active->training);
+    CHECK(!frozen->training);
+}
+
 }  // namespace slim
