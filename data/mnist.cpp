@@ -10,20 +10,22 @@ namespace slim {
 
 namespace {
 
-// The folder itself, or where torchvision puts the files below its root.
+// A file of another name that ends like this one, such as emnist-digits-train-images-idx3-ubyte.
+std::string similar_file(const std::string& folder, const std::string& name) {
+    std::error_code unreadable;  // then the range is empty, and the file is missing
+    for (const auto& entry : std::filesystem::directory_iterator(folder, unreadable))
+        if (entry.path().filename().string().ends_with(name)) return entry.path();
+    return "";
+}
+
+// The folder itself, or, if it holds no IDX file, where torchvision puts them below its root.
 std::string data_folder(const std::string& folder) {
-    check(file_exists(folder), folder,
+    check(std::filesystem::is_directory(folder), folder,
           ": there is no such folder. hint: make data fetches MNIST into data/mnist");
+    if (!similar_file(folder, "-ubyte").empty()) return folder;
     for (const char* below : {"/MNIST/raw", "/FashionMNIST/raw", "/KMNIST/raw"})
         if (file_exists(folder + below)) return folder + below;
     return folder;
-}
-
-// A file of another name that ends like this one, such as emnist-digits-train-images-idx3-ubyte.
-std::string similar_file(const std::string& folder, const std::string& name) {
-    for (const auto& entry : std::filesystem::directory_iterator(folder))
-        if (entry.path().filename().string().ends_with(name)) return entry.path();
-    return "";
 }
 
 // The same file goes by several names: with '-' before idx in the original, with '.' in archives.
