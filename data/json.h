@@ -52,8 +52,9 @@ struct Json {
     std::variant<std::monostate, bool, int64_t, double, std::string, List, Object> value;
 };
 
-// Parses strictly: one value and nothing after it, UTF-8, no key twice in an object, at most 32 levels deep
-// and a million values in all. Throws with the name of the text, the line and the column.
+// Parses strictly: one value and nothing after it, UTF-8, no key twice in an object, at most 32
+// levels deep and a million values in all. Throws with the name of the text, the line and the
+// column.
 Json parse_json(std::string_view text, const std::string& name);
 
 }  // namespace slim

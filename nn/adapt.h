@@ -115,7 +115,8 @@ ParameterCount count_parameters(Module& model);
 // Returns PEFT's line: "trainable params: 6,248 || all params: 142,322 || trainable%: 4.3900"
 std::string trainable_report(Module& model);
 
-// Returns one line per parameter, "layers.0.linear.weight: False", as the tutorials list what is trained.
+// Returns one line per parameter, "layers.0.linear.weight: False", as the tutorials list what is
+// trained.
 std::string trainable_listing(Module& model);
 
 }  // namespace slim

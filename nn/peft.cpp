@@ -101,7 +101,8 @@ void check_kind(const TensorFile& file, const std::string& name, const StoredTen
                ". hint: save it with the PeftModel's save_pretrained()");
 }
 
-// With bias = "all", PEFT writes the biases of modules_to_save thrice: as head.bias, which it reads,
+// With bias = "all", PEFT writes the biases of modules_to_save thrice: as head.bias, which it
+// reads,
 // as head.modules_to_save.bias, and the base's as head.original_module.bias. Leaves the first.
 void remove_copies_of_biases(TensorFile& file) {
     for (const std::string part : {".modules_to_save.", ".original_module."})

@@ -21,8 +21,8 @@ void set_rng_states(Module& block, const std::vector<uint64_t>& states) {
     for (size_t i = 0; i < rngs.size(); i++) rngs[i]->state = states[i];
 }
 
-// The state of a block that its forward pass depends on. While an InState lives, the block is in that
-// state; then, also after an error, as it was.
+// The state of a block that its forward pass depends on. While an InState lives, the block is in
+// that state; then, also after an error, as it was.
 struct BlockState {
     TrainingModes modes;
     std::vector<uint64_t> rngs;

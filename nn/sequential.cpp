@@ -13,7 +13,8 @@ std::vector<Member> Sequential::members() {
 }
 
 ModulePtr& Sequential::operator[](size_t i) {
-    check(i < layers.size(), "Sequential: layer ", i, " of ", layers.size(), "; layers count from 0");
+    check(i < layers.size(), "Sequential: layer ", i, " of ", layers.size(),
+          "; layers count from 0");
     return layers[i];
 }
 
