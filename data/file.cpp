@@ -99,7 +99,7 @@ namespace {
 
 // ---- replacing files ----------------------------------------------------------------------------
 // While a file is replaced, two others lie beside it: path.tmp<16 digits>, the new content, and
-// path.old<16 digits>, a second name of the old file. Whoever writes holds a lock on the folder, so
+// path.old<16 digits>, a second name of the old file. A writer holds a lock on the folder, so
 // what lies there when the lock is free was left by a process that was killed.
 
 // A lock on a folder, and the means to make the disk remember its names. Without the right to list

@@ -29,7 +29,7 @@ struct Linear : Module {
     Tensor product(const Tensor& x) const;  // x W^T, without the bias
 };
 
-// The module as a Linear; throws a sentence, with what it is instead, if it is none.
+// Returns the module as a Linear. Throws, with the name of what it is, if it is something else.
 std::shared_ptr<Linear> as_linear(const ModulePtr& module);
 
 }  // namespace slim

@@ -103,7 +103,8 @@ TEST_CASE("attach: targets by full name, by the last parts of it, and by a regul
     // Half a word is not a part of a name, and a pattern is for the whole name.
     CHECK_ERROR(select_modules(model, {.target_modules = {"ayers.0"}}), "\"ayers.0\"",
                 "matches no module", "layers.0, layers.2, layers.4");
-    CHECK_ERROR(select_modules(model, {.target_pattern = "layers"}), "\"layers\" matches no module");
+    CHECK_ERROR(select_modules(model, {.target_pattern = "layers"}),
+                "\"layers\" matches no module");
     CHECK_ERROR(select_modules(model, {.target_pattern = "("}), "not a regular expression");
 }
 

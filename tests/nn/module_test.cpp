@@ -122,8 +122,8 @@ TEST_CASE("load_state_dict: an unexpected name is an error that suggests the nea
     StateDict state = copy_of(other.state_dict());
     state["layers.2.wieght"] = state["layers.2.weight"];
     const auto before = snapshot(model);
-    CHECK_ERROR(model.load_state_dict(state), "unexpected name \"layers.2.wieght\"", "MultilayerPerceptron",
-                "did you mean \"layers.2.weight\"?");
+    CHECK_ERROR(model.load_state_dict(state), "unexpected name \"layers.2.wieght\"",
+                "MultilayerPerceptron", "did you mean \"layers.2.weight\"?");
     CHECK(snapshot(model) == before);
 }
 
