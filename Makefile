@@ -113,8 +113,8 @@ $(BUILD)/peer: $(call object,tests/peers/peer.cpp apps/program.cpp) $(LIBRARY)
 test-peers: $(VENV)/installed  ## held against PyTorch and PEFT, which it installs into build/venv
 	@$(MAKE) -j$(JOBS) $(BUILD)/peer $(BUILD)/adapter
 	@$(MAKE) -j$(JOBS) REAL=double build/variant-double/peer
-	@HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/python -m pytest -q --disable-warnings -p no:cacheprovider \
-	  -o tmp_path_retention_policy=none tests/peers $(ARGS)
+	@HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/python -m pytest -q \
+	  --disable-warnings -p no:cacheprovider -o tmp_path_retention_policy=none tests/peers $(ARGS)
 
 test-mpi:  ## the test of build/mnist_mpi: 2 processes against 1, and one that is killed
 	@sh data/fetch_mnist.sh data/mnist

@@ -9,7 +9,8 @@
 //                   perturb: how far its parameters are moved, at random
 //     save_adapter  the folder to write
 //     axis, norm_gradient, scaling, form    "in", "exact", "alpha", "merged": not PEFT's choice
-//     out           safetensors: logits, merged_logits, merged.NAME, grad.NAME
+//     out           safetensors: logits, merged_logits, merged.NAME; of what is trained, in PEFT's
+//                   names, value.NAME and grad.NAME
 //     step          the learning rate of a step of SGD along these gradients: logits_after_step
 //     save          safetensors: the parameters at the end, with the adapter merged
 //
@@ -112,8 +113,8 @@ AdapterSet make_adapter(Net& model, const Json& job) {
     return adapters;
 }
 
-// The gradients of what is trained, by the names that it has in PEFT's file.
-void store_gradients(Net& model, const AdapterSet& adapters, TensorFile& out) {
+// What is trained, and its gradients, by the names in PEFT's file.
+void store_trained(Net& model, const AdapterSet& adapters, TensorFile& out) {
     std::map<const real*, std::string> names;
     for (const NamedParameter& p : model.named_parameters()) names[p.tensor.data()] = p.name;
     for (const AdaptedPlace& place : adapters.places())
@@ -121,14 +122,13 @@ void store_gradients(Net& model, const AdapterSet& adapters, TensorFile& out) {
              place.adapter() ? place.adapter()->adapter_tensors() : std::vector<AdapterTensor>())
             names[t.tensor->data()] = place.name + "." + t.peft_name + (t.transposed ? "^T" : "");
     for (const Tensor& p : model.parameters()) {
-        if (!p.requires_grad() || !p.has_grad()) continue;
+        if (!p.requires_grad()) continue;
         std::string name = names[p.data()];
-        Tensor gradient = p.grad();
-        if (name.ends_with("^T")) {
-            name.resize(name.size() - 2);
-            gradient = transpose(gradient);
-        }
-        out.tensors["grad." + name] = store(gradient);
+        const bool transposed = name.ends_with("^T");
+        if (transposed) name.resize(name.size() - 2);
+        const auto stored = [&](const Tensor& x) { return store(transposed ? transpose(x) : x); };
+        out.tensors["value." + name] = stored(p.detach());
+        out.tensors["grad." + name] = stored(p.has_grad() ? p.grad() : zeros(p.shape()));
     }
 }
 
@@ -161,7 +161,7 @@ int peer(int argc, char** argv) {
     out.tensors["logits"] = logits();
     if (input.tensors.count("dy")) {
         backward(model(x), input.tensor("dy"));
-        store_gradients(model, adapters, out);
+        store_trained(model, adapters, out);
     }
     if (const Json* rate = job.find("step")) {
         SGD(model.parameters(), {.lr = rate->as_double("step")}).step();
