@@ -18,14 +18,15 @@ constexpr uint64_t kMaxHeader = 100'000'000;  // the reference library's limit
 
 struct Dtype {
     const char* name;
-    int64_t size;  // in bytes
+    int64_t bits;  // of one element
 };
 
 // In the reference library's order: a file has the last ones first, which keeps numbers aligned.
 constexpr Dtype kDtypes[] = {
-    {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1},
-    {"I16", 2},  {"U16", 2}, {"F16", 2}, {"BF16", 2},    {"I32", 4},
-    {"U32", 4},  {"F32", 4}, {"F64", 8}, {"I64", 8},     {"U64", 8},
+    {"BOOL", 8},    {"F4", 4},      {"U8", 8},          {"I8", 8},          {"F8_E5M2", 8},
+    {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16},
+    {"U16", 16},    {"F16", 16},    {"BF16", 16},       {"I32", 32},        {"U32", 32},
+    {"F32", 32},    {"C64", 64},    {"F64", 64},        {"I64", 64},        {"U64", 64},
 };
 
 const Dtype* find_dtype(const std::string& name) {
@@ -38,12 +39,15 @@ const Dtype* find_dtype(const std::string& name) {
 int64_t byte_size(const std::string& dtype_name, const Shape& shape, const std::string& where) {
     const Dtype* dtype = find_dtype(dtype_name);
     check(dtype != nullptr, where, ": unknown dtype \"", dtype_name,
-          "\"; known are F64, F32, F16, BF16, I64 to I8, U64 to U8, BOOL, F8_E4M3 and F8_E5M2");
-    int64_t size = dtype->size;
+          "\"; known are F64, F32, F16, BF16, I64 to I8, U64 to U8, BOOL, C64, F4, and F8_ with ",
+          "E4M3, E5M2, E8M0, E4M3FNUZ and E5M2FNUZ");
+    int64_t bits = dtype->bits;
     for (int64_t n : shape)
-        check(n >= 0 && !__builtin_mul_overflow(size, n, &size), where, ": impossible shape ",
+        check(n >= 0 && !__builtin_mul_overflow(bits, n, &bits), where, ": impossible shape ",
               shape, ": dimensions are 0 or more, and their product must be countable");
-    return size;
+    check(bits % 8 == 0, where, ": impossible shape ", shape, ": ", dtype_name,
+          " has two elements in a byte, so there must be an even number of them");
+    return bits / 8;
 }
 
 void check_bytes(const StoredTensor& tensor, const std::string& where) {

@@ -22,7 +22,7 @@ namespace slim {
 constexpr const char* kRealDtype = sizeof(real) == 8 ? "F64" : "F32";
 
 struct StoredTensor {
-    std::string dtype;  // F64 F32 F16 BF16, I64 I32 I16 I8, U64 U32 U16 U8, BOOL, F8_E4M3 F8_E5M2
+    std::string dtype;  // F64 F32 F16 BF16, I64 I32 I16 I8, U64 U32 U16 U8, BOOL, C64, F8_*, F4
     Shape shape;
     Bytes bytes;  // as many as shape and dtype need
 };

@@ -70,6 +70,23 @@ real from_16_bits(const std::string& dtype, int bits) {
 
 }  // namespace
 
+TEST_CASE("fault: safetensors: every dtype of the reference library is kept as it is") {
+    TensorFile file;
+    for (const char* dtype : {"BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ",
+                              "F8_E5M2FNUZ"})
+        file.tensors[dtype] = {dtype, {1, 3}, {1, 2, 3}};
+    file.tensors["F4"] = {"F4", {3, 2}, {1, 2, 3}};
+    file.tensors["C64"] = {"C64", {1}, {1, 2, 3, 4, 5, 6, 7, 8}};
+    const ScratchFolder folder;
+    write_safetensors(folder / "x", file);
+    const TensorFile read = read_safetensors(folder / "x");
+    for (const auto& [name, stored] : file.tensors) {
+        CHECK(read.stored(name).shape == stored.shape);
+        CHECK(read.stored(name).bytes == stored.bytes);
+    }
+    check_words(error_for(entry("a", "F4", "[3]", "[0,1]"), 1), {"F4", "(3)", "even number"});
+}
+
 TEST_CASE("safetensors: reads what Python wrote") {
     const TensorFile file = parse_safetensors(python_file(), "python");
     CHECK(file.tensors.size() == 7);
