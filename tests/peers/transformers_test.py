@@ -20,10 +20,10 @@ CASES = {
 }
 
 
-def make_llama(tie=False):
+def make_llama():
     return LlamaForCausalLM(LlamaConfig(
         vocab_size=60, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=tie))
+        num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=False))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -43,7 +43,8 @@ def test_merged(name, tmp_path):
 
 
 def test_replicated_layers_are_refused(tmp_path):
-    model = make_peft(make_llama(), r=4, target_modules=["q_proj"], layer_replication=[(0, 2), (0, 2)])
+    model = make_peft(make_llama(), r=4, target_modules=["q_proj"],
+                      layer_replication=[(0, 2), (0, 2)])
     model.save_pretrained(tmp_path)
     with pytest.raises(Refused, match="repeated layers"):
         ours("adapter", "check", tmp_path)
