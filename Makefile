@@ -126,9 +126,9 @@ bench:  ## how fast it is, as ratios to what could not be cheaper
 	@$(MAKE) -j$(JOBS) $(BUILD)/bench
 	@$(BUILD)/bench $(ARGS)
 
-PYTHON = /usr/bin/python3  # the one that Debian's python3-torch is for
-bench-torch:  ## the same steps in PyTorch, in turn with ours
-	@$(MAKE) -j$(JOBS) $(BUILD)/bench
+PYTHON = $(VENV)/bin/python
+bench-torch:  ## the same steps in PyTorch and PEFT, in turn with ours; PYTHON=... for another
+	@$(MAKE) -j$(JOBS) $(BUILD)/bench $(if $(filter $(VENV)/%,$(PYTHON)),$(VENV)/installed)
 	@$(PYTHON) apps/bench_torch.py --bench $(BUILD)/bench $(ARGS)
 
 lines:  ## code lines per folder, comments and blank lines not counted

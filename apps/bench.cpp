@@ -6,10 +6,11 @@
 //
 // run:  build/bench --help
 #include <algorithm>  // find_if, max, min_element, max_element, sort
-#include <chrono>
+#include <chrono>     // milliseconds
 #include <cstdio>
-#include <iostream>  // cin
-#include <thread>    // sleep_for
+#include <ctime>      // clock_gettime
+#include <iostream>   // cin
+#include <thread>     // sleep_for
 
 #include "apps/bench_cases.h"
 #include "apps/program.h"
@@ -24,10 +25,18 @@ namespace {
 
 // ---- timing -------------------------------------------------------------------------------------
 
+// The processor's time of this process, which others do not disturb. With several threads, that
+// would be the sum of theirs: then, the time on the wall.
+double now() {
+    timespec t;
+    clock_gettime(blas_threads() == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+    return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
+}
+
 double seconds_of(const Work& work, int64_t times) {
-    const auto start = std::chrono::steady_clock::now();
+    const double start = now();
     for (int64_t i = 0; i < times; i++) work();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return now() - start;
 }
 
 // One of the two that take turns.

@@ -1,9 +1,11 @@
-"""The steps of build/bench in PyTorch, timed in turn with slimgrad's: slimgrad, PyTorch, slimgrad,
-PyTorch ..., so that a busy machine slows both. A figure is the median of the ratios of neighbours.
+"""The steps of build/bench in PyTorch, eager and compiled, timed in turn with slimgrad's: slimgrad,
+PyTorch, slimgrad, PyTorch ... A figure is the median of the ratios of neighbours, with quartiles.
+With one thread, times are the processor's, which other programs do not disturb.
 
 PyTorch gets what helps it: numbers too small for full speed are flushed to zero, tensors are in
-memory, gradients are set to None and not to zero, Adam is the faster of its two implementations,
-the garbage collector rests.
+memory, gradients are set to None and not to zero, Adam is the fastest of its implementations, the
+garbage collector rests. The adapters are PEFT's own layers, without the wrapper around the model.
+PEFT has no magnitude per input; there, and beside its own, is the tutorials' merged form.
 
 Up to two thirds of PyTorch's time on wide layers is page faults: the C library gives large blocks
 back to the system at each step. To see it without them:
@@ -26,120 +28,126 @@ import time
 # Threads that BLAS starts while it loads would not inherit the flag that flushes small numbers, so
 # it loads with none, and is asked for more afterwards. (apps/program.cpp does the same.)
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
 try:
+    import peft
     import torch
-except ImportError:
-    sys.exit("bench_torch.py: PyTorch is not there. hint: apt-get install python3-torch")
+except ImportError as error:
+    sys.exit(f"bench_torch.py: {error.name} is not there. hint: make bench-torch, without PYTHON=")
 import torch.nn as nn
 import torch.nn.functional as F
 
 
-# ---- the layers, as their authors write them -----------------------------------------------------
+# ---- adapters: each puts itself in the place of the Linears of a Sequential ----------------------
 
-class LoRA(nn.Module):
-    """PEFT's lora.Linear."""
-
-    def __init__(self, base, rank, scaling=1.0):
-        super().__init__()
-        self.base, self.scaling = base.requires_grad_(False), scaling
-        self.lora_A = nn.Linear(base.in_features, rank, bias=False)
-        self.lora_B = nn.Linear(rank, base.out_features, bias=False)
-        nn.init.zeros_(self.lora_B.weight)
-
-    def forward(self, x):
-        return self.base(x) + self.lora_B(self.lora_A(x)) * self.scaling
+def full(model, rank):
+    pass
 
 
-class PeftDoRA(LoRA):
-    """PEFT's lora.Linear with use_dora, as of PEFT 0.14 and without dropout. It multiplies B A out
-    by sending an identity matrix through both layers: its users may have split them over devices,
-    where only calling a layer brings its weight together. The norm counts as a constant."""
-
-    def __init__(self, base, rank, scaling=1.0):
-        super().__init__(base, rank, scaling)
-        self.magnitude = nn.Parameter(torch.linalg.norm(base.weight, dim=1))
-
-    def forward(self, x):
-        identity = torch.eye(self.base.in_features)
-        BA = self.lora_B(self.lora_A(identity)).T.detach()
-        weight_norm = torch.linalg.norm(self.base.weight + self.scaling * BA, dim=1)
-        scale = (self.magnitude / weight_norm).view(1, -1)
-        base_result = self.base(x)
-        lora_result = self.lora_B(self.lora_A(x))
-        return base_result + ((scale - 1) * (base_result - self.base.bias)
-                              + scale * lora_result * self.scaling)
+def frozen(model, rank):
+    model.requires_grad_(False)
 
 
-class MergedDoRA(LoRA):
+def with_peft(**options):
+    def adapt(model, rank):
+        names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+        peft.inject_adapter_in_model(peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=names,
+                                                     **options), model)
+    return adapt
+
+
+class MergedDoRA(nn.Module):
     """The tutorials' LinearWithDoRAMerged, with the magnitude per input (dim 0), as they have it,
     or per output (dim 1)."""
 
-    def __init__(self, base, rank, dim, scaling=1.0):
-        super().__init__(base, rank, scaling)
-        self.dim = dim
+    def __init__(self, base, rank, dim):
+        super().__init__()
+        self.base, self.dim = base.requires_grad_(False), dim
+        self.A = nn.Parameter(torch.randn(rank, base.in_features) / rank ** 0.5)
+        self.B = nn.Parameter(torch.zeros(base.out_features, rank))
         self.m = nn.Parameter(base.weight.norm(p=2, dim=dim, keepdim=True))
 
     def forward(self, x):
-        V = self.base.weight + self.scaling * (self.lora_B.weight @ self.lora_A.weight)
+        V = self.base.weight + self.B @ self.A
         direction = V / V.norm(p=2, dim=self.dim, keepdim=True)
         return F.linear(x, self.m * direction, self.base.bias)
 
 
+def merged_form(dim):
+    def adapt(model, rank):
+        for i, module in enumerate(model):
+            if isinstance(module, nn.Linear):
+                model[i] = MergedDoRA(module, rank, dim)
+    return adapt
+
+
 # ---- the steps -----------------------------------------------------------------------------------
 
-def mnist_step(adapt, foreach):
+def mnist_step(adapt, compiled, adam):
     """A step of the MNIST perceptron with Adam, on one batch."""
-    sizes = [784, 128, 256, 10]
-    linears = [adapt(nn.Linear(i, o)) for i, o in zip(sizes, sizes[1:])]
-    model = nn.Sequential(linears[0], nn.ReLU(), linears[1], nn.ReLU(), linears[2])
-    adam = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.005,
-                            foreach=foreach)
+    model = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 256), nn.ReLU(),
+                          nn.Linear(256, 10))
+    adapt(model, 4)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.005,
+                                 **adam)
     x = torch.rand(64, 784) * (torch.rand(64, 784) < 0.2)
     labels = torch.randint(10, (64,))
 
+    def loss():
+        return F.cross_entropy(model(x), labels)
+    if compiled:
+        loss = torch.compile(loss)
+
     def step():
-        adam.zero_grad(set_to_none=True)
-        F.cross_entropy(model(x), labels).backward()
-        adam.step()
+        optimizer.zero_grad(set_to_none=True)
+        loss().backward()
+        optimizer.step()
     return step
 
 
-def wide_step(adapt, width, batch):
+def wide_step(adapt, compiled, width, batch, rank):
     """Forward and backward of one layer in the middle of a model: x wants a gradient."""
-    layer = adapt(nn.Linear(width, width))
+    model = nn.Sequential(nn.Linear(width, width))
+    adapt(model, rank)
     x = torch.randn(batch, width, requires_grad=True)
     dy = torch.randn(batch, width)
+    forward = torch.compile(model) if compiled else model
 
     def step():
         x.grad = None
-        layer.zero_grad(set_to_none=True)
-        layer(x).backward(dy)
+        model.zero_grad(set_to_none=True)
+        forward(x).backward(dy)
     return step
+
+
+def fastest_mnist_step(adapt, compiled):
+    steps = [mnist_step(adapt, compiled, adam)
+             for adam in ({"foreach": False}, {"foreach": True}, {"fused": True})]
+    return min(steps, key=lambda step: min(seconds_of(step, 10) for _ in range(10)))
+
+
+ROWS = [("full", "", full), ("frozen", "", frozen), ("LoRA", "PEFT", with_peft()),
+        ("DoRA per output", "PEFT", with_peft(use_dora=True)),
+        ("DoRA per output", "merged form", merged_form(1)),
+        ("DoRA per input", "merged form", merged_form(0))]
 
 
 def all_cases():
     """(the name of a case of build/bench, what PyTorch does, a function that makes its step)"""
-    def mnist(adapt):
-        return lambda: min((mnist_step(adapt, foreach) for foreach in (False, True)),
-                           key=lambda step: min(seconds_of(step, 10) for _ in range(10)))
-
-    yield "mnist full", "", mnist(lambda base: base)
-    yield "mnist LoRA", "PEFT's form", mnist(lambda base: LoRA(base, 4))
-    yield "mnist DoRA per output", "merged form", mnist(lambda base: MergedDoRA(base, 4, 1))
-    yield "mnist DoRA per output", "PEFT's form", mnist(lambda base: PeftDoRA(base, 4))
-    yield "mnist DoRA per input", "merged form", mnist(lambda base: MergedDoRA(base, 4, 0))
+    for name, form, adapt in ROWS:
+        for compiled in False, True:
+            how = (form + (", " if form else "") + ("compiled" if compiled else "eager"))
+            if name != "frozen":
+                yield (f"mnist {name}", how,
+                       lambda adapt=adapt, compiled=compiled: fastest_mnist_step(adapt, compiled))
     for width, batch, rank in (1024, 64, 8), (2048, 128, 16), (4096, 128, 16):
-        def wide(adapt, width=width, batch=batch):
-            return lambda: wide_step(adapt, width, batch)
-
-        name = f"wide {width}: "
-        yield name + "frozen", "", wide(lambda base: base.requires_grad_(False))
-        yield name + "LoRA", "PEFT's form", wide(lambda base, r=rank: LoRA(base, r))
-        yield name + "DoRA per output", "PEFT's form", wide(lambda base, r=rank: PeftDoRA(base, r))
-        yield name + "DoRA per output", "merged form", wide(lambda base, r=rank:
-                                                            MergedDoRA(base, r, 1))
-        yield name + "DoRA per input", "merged form", wide(lambda base, r=rank:
-                                                           MergedDoRA(base, r, 0))
+        for name, form, adapt in ROWS:
+            for compiled in False, True:
+                how = (form + (", " if form else "") + ("compiled" if compiled else "eager"))
+                if name != "full":
+                    yield (f"wide {width}: {name}", how,
+                           lambda adapt=adapt, compiled=compiled, size=(width, batch, rank):
+                           wide_step(adapt, compiled, *size))
 
 
 def blas():
@@ -164,10 +172,12 @@ def set_threads(threads):
 # ---- turns ---------------------------------------------------------------------------------------
 
 def seconds_of(step, calls):
-    start = time.perf_counter()
+    """The processor's time; with several threads the time on the wall. (apps/bench.cpp, too)"""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    start = clock()
     for _ in range(calls):
         step()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 class Slimgrad:
@@ -233,7 +243,8 @@ def compare(ours, theirs, pairs, pause):
             turn.append(side.turn(n))
         turns.append(turn)
     ratios = [b / a for a, b in turns]
-    return {"ratio": statistics.median(ratios), "low": min(ratios), "high": max(ratios),
+    low, median, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    return {"ratio": median, "low": low, "high": high,
             "micros": statistics.median(a for a, _ in turns),
             "torch_micros": statistics.median(b for _, b in turns)}
 
@@ -248,14 +259,18 @@ def main():
     args = parser.parse_args()
     if not os.path.exists(args.bench):
         sys.exit(f"bench_torch.py: {args.bench} is not there. hint: make bench-torch")
-    for name in "threads", "pairs":
-        if getattr(args, name) < 1:
-            sys.exit(f"bench_torch.py: --{name}: got {getattr(args, name)}; it must be at least 1")
+    for name, least in ("threads", 1), ("pairs", 2):
+        if getattr(args, name) < least:
+            sys.exit(f"bench_torch.py: --{name}: got {getattr(args, name)}; it must be at least "
+                     f"{least}")
     check_blas()
 
-    print(f"PyTorch {torch.__version__}, threads {args.threads}; median, lowest and highest of "
-          f"{args.pairs} ratios\n")
-    print(f"{'':28} {'us':>12}   {'in PyTorch':12} {'us':>12}  {'ratio':>7} {'low':>7} {'high':>7}")
+    products = "MKL" if torch.backends.mkl.is_available() else "no MKL"
+    print(f"PyTorch {torch.__version__} ({torch.backends.cpu.get_cpu_capability()}, {products}), "
+          f"PEFT {peft.__version__}, threads {args.threads}")
+    print(f"PyTorch's time / ours, median and quartiles of {args.pairs} ratios\n")
+    print(f"{'':28} {'us':>12}   {'in PyTorch':21} {'us':>12}  {'ratio':>7} {'25 %':>7} "
+          f"{'75 %':>7}")
     rows = []
     for name, form, make_step in all_cases():
         if args.case not in ("all", name.split()[0]):
@@ -266,13 +281,13 @@ def main():
         row = compare(ours, theirs, args.pairs, pause=0.15 if args.threads > 1 else 0)
         ours.close()
         theirs.close()
-        print("{:28} {micros:12.1f}   {:12} {torch_micros:12.1f}  {ratio:7.2f} {low:7.2f} "
+        print("{:28} {micros:12.1f}   {:21} {torch_micros:12.1f}  {ratio:7.2f} {low:7.2f} "
               "{high:7.2f}".format(name, form, **row), flush=True)
         rows.append({"case": name, "form": form, **row})
     if args.json:
         with open(args.json, "w") as file:
-            json.dump({"torch": torch.__version__, "threads": args.threads, "rows": rows}, file,
-                      indent=2)
+            json.dump({"torch": torch.__version__, "peft": peft.__version__,
+                       "threads": args.threads, "rows": rows}, file, indent=2)
 
 
 if __name__ == "__main__":
