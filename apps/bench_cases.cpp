@@ -20,13 +20,17 @@ namespace {
 
 // ---- floors: the matrix products alone ----------------------------------------------------------
 
-// One call of gemm on buffers of its own.
-Work product(Transpose ta, Transpose tb, int64_t m, int64_t n, int64_t k) {
+enum Product { kAB, kABt, kAtB };  // which operand is transposed
+
+// One call of gemm on buffers of its own: C [m, n], sums of k terms.
+Work product(Product form, int64_t m, int64_t n, int64_t k) {
     Rng rng(1);
-    const Tensor a = normal({m * k}, 0, 1, rng), b = normal({k * n}, 0, 1, rng);
-    Tensor c({m * n});
+    const Tensor a = normal(form == kAtB ? Shape{k, m} : Shape{m, k}, 0, 1, rng);
+    const Tensor b = normal(form == kABt ? Shape{n, k} : Shape{k, n}, 0, 1, rng);
+    Tensor c({m, n});
     return [=]() mutable {
-        gemm(ta, tb, m, n, k, 1, a.data(), b.data(), 0, c.mutable_data());
+        gemm(form == kAtB ? view(a).t() : view(a), form == kABt ? view(b).t() : view(b),
+             overwrite(c));
     };
 }
 
@@ -41,17 +45,17 @@ Work floor_of_training(const std::vector<int64_t>& sizes, int64_t batch) {
     std::vector<Work> parts;
     for (size_t i = 0; i + 1 < sizes.size(); i++) {
         const int64_t in = sizes[i], out = sizes[i + 1];
-        parts.push_back(product(kNormal, kTransposed, batch, out, in));
-        parts.push_back(product(kTransposed, kNormal, out, in, batch));
-        if (i > 0) parts.push_back(product(kNormal, kNormal, batch, in, out));
+        parts.push_back(product(kABt, batch, out, in));
+        parts.push_back(product(kAtB, out, in, batch));
+        if (i > 0) parts.push_back(product(kAB, batch, in, out));
     }
     return all_of(parts);
 }
 
 // What a frozen Linear between two others needs: y and dx.
 Work floor_of_frozen(int64_t width, int64_t batch) {
-    return all_of({product(kNormal, kTransposed, batch, width, width),
-                   product(kNormal, kNormal, batch, width, width)});
+    return all_of({product(kABt, batch, width, width),
+                   product(kAB, batch, width, width)});
 }
 
 // ---- steps --------------------------------------------------------------------------------------

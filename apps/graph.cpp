@@ -1,5 +1,5 @@
 // Draws what the engine records: the graph of a small network, one layer with LoRA and one with
-// DoRA, each written as it is defined. (In training each is one op; see nn/lora_linear.h.) The
+// DoRA, each written as it is defined. (In training each is one op; see nn/linear.h.) The
 // README's picture is its output.
 //
 // run:  build/graph | dot -Tsvg > apps/lessons/lora_dora_graph.svg

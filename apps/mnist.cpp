@@ -144,8 +144,8 @@ void quantize(MLP& model, const std::string& kind) {
     quantize_linear_layers(model, kind == "int8" ? Quantization::kInt8 : Quantization::kNF4);
     int64_t bytes = 0;
     for (const NamedModule& m : model.named_modules())
-        if (auto* linear = dynamic_cast<Linear*>(m.module); linear && linear->quantized)
-            bytes += linear->quantized->bytes() + linear->bias.size() * int64_t(sizeof(real));
+        if (auto* linear = dynamic_cast<Linear*>(m.module); linear && linear->weight.quantized)
+            bytes += linear->weight.quantized->bytes() + linear->bias.size() * int64_t(sizeof(real));
     std::printf("\nbase in %s: %ld bytes instead of %ld\n", kind.c_str(), long(bytes),
                 long(count.all * int64_t(sizeof(real))));
 }

@@ -62,12 +62,17 @@ void Node::check_inputs() const {
                  ". hint: call set_requires_grad() before the forward pass");
 }
 
+const Tensor& Node::saved_tensor(size_t i) const {
+    if (inputs[i].defined() && inputs[i].version() != versions[i])
+        fail(op, ": its input ", i, " of shape ", inputs[i].shape(),
+             " was changed in place between the forward and the backward pass",
+             ". hint: call backward before the optimiser's step, or work on a clone()");
+    return inputs[i];
+}
+
 const real* Node::saved(size_t i) const {
-    if (!inputs[i].defined()) return nullptr;
-    check(inputs[i].version() == versions[i], op, ": its input ", i, " of shape ",
-          inputs[i].shape(), " was changed in place between the forward and the backward pass",
-          ". hint: call backward before the optimiser's step, or work on a clone()");
-    return inputs[i].data();
+    const Tensor& input = saved_tensor(i);
+    return input.defined() ? input.data() : nullptr;
 }
 
 const real* Node::saved_result(const Tensor& y) const {

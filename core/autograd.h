@@ -22,8 +22,9 @@ struct Node {
     // requires a gradient, and only for those.
     virtual void backward(const Tensor& y) = 0;
 
-    // The numbers of inputs[i], as they were in the forward pass. Throws if they were changed
-    // since. Null for an input that is undefined, as an absent bias is.
+    // inputs[i], whose elements are those of the forward pass. Throws if they were changed since.
+    const Tensor& saved_tensor(size_t i) const;
+    // Its elements; null for an input that is undefined, as an absent bias is.
     const real* saved(size_t i) const;
     // The same for the op's result, for ops whose gradient is easiest to write with y.
     const real* saved_result(const Tensor& y) const;

@@ -74,4 +74,44 @@ Tensor mul_row(const Tensor& x, const Tensor& v) { return broadcast<kMul, kRow>(
 Tensor add_col(const Tensor& x, const Tensor& v) { return broadcast<kAdd, kCol>("add_col", x, v); }
 Tensor mul_col(const Tensor& x, const Tensor& v) { return broadcast<kMul, kCol>("mul_col", x, v); }
 
+// ---- scale_shift --------------------------------------------------------------------------------
+// y_ij = x_ij c_j + b_j        dx_ij = dy_ij c_j, dc_j = sum_i dy_ij x_ij, db_j = sum_i dy_ij
+
+struct ScaleShiftNode : Node {
+    ScaleShiftNode(const Tensor& x, const Tensor& c, const Tensor& b)
+        : Node("scale_shift", {x, c, b}) {}
+    void backward(const Tensor& y) override {
+        const int64_t rows = y.size(0), cols = y.size(1);
+        const real *x = saved(0), *c = saved(1), *dy = y.grad_data();
+        if (needs_grad(0)) {
+            const Tensor::GradSlot dx = inputs[0].grad_slot();
+            for (int64_t i = 0; i < rows; i++)
+                for (int64_t j = 0; j < cols; j++) {
+                    const int64_t at = i * cols + j;
+                    dx.data[at] = dy[at] * c[j] + (dx.beta == 0 ? 0 : dx.data[at]);
+                }
+        }
+        if (needs_grad(1)) add_column_sums(dy, rows, cols, inputs[1].mutable_grad(), x);
+        if (needs_grad(2)) add_column_sums(dy, rows, cols, inputs[2].mutable_grad());
+    }
+};
+
+Tensor scale_shift(const Tensor& x, const Tensor& c, const Tensor& b) {
+    check(x.dim() == 2 && c.shape() == Shape{x.size(1)}, "scale_shift: got a matrix of shape ",
+          x.shape(), " and a scale of shape ", c.shape(),
+          "; the scale must have one element per column");
+    check(!b.defined() || b.shape() == c.shape(), "scale_shift: a shift of shape ",
+          b.defined() ? b.shape() : Shape{}, " for a scale of shape ", c.shape(),
+          "; they must be equal");
+    Tensor y(x.shape());
+    const int64_t rows = x.size(0), cols = x.size(1);
+    const Tensor shift = b.defined() ? b : full(c.shape(), -0.0);  // x + -0 is x, for -0 too
+    const real *in = x.data(), *scales = c.data(), *shifts = shift.data();
+    real* out = y.mutable_data();
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < cols; j++)
+            out[i * cols + j] = in[i * cols + j] * scales[j] + shifts[j];
+    return record(y, std::make_shared<ScaleShiftNode>(x, c, b));
+}
+
 }  // namespace slim

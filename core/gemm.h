@@ -7,23 +7,33 @@
 
 namespace slim {
 
-enum Transpose { kNormal, kTransposed };
+// A matrix [rows, cols] to read, in memory of somebody else: a whole tensor, or part of a wider
+// matrix. Element (i, j) is data[i * stride + j]; in a transposed view it is data[j * stride + i].
+// Transposing copies nothing: it is a flag for BLAS, which says in which order to read.
+struct MatrixView {
+    const real* data;
+    int64_t rows, cols, stride;
+    bool transposed = false;
 
-// C = alpha op(A) op(B) + beta C, with op(A) [m, k], op(B) [k, n], C [m, n], each stored row-major
-// without gaps; op transposes or not. With beta = 0, C may be uninitialised. Transposing needs no
-// copy: it is a flag, and says in which order to read.
-void gemm(Transpose trans_a, Transpose trans_b, int64_t m, int64_t n, int64_t k, real alpha,
-          const real* a, const real* b, real beta, real* c);
+    MatrixView t() const { return {data, cols, rows, stride, !transposed}; }
+};
 
-// The same for matrices that are part of wider ones: the numbers from one row to the next are
-// given.
-void gemm(Transpose trans_a, Transpose trans_b, int64_t m, int64_t n, int64_t k, real alpha,
-          const real* a, int64_t row_a, const real* b, int64_t row_b, real beta, real* c,
-          int64_t row_c);
+// A matrix [rows, cols] to write, of which beta times the old elements stay. With beta = 0 they may
+// be uninitialised.
+struct MatrixTarget {
+    real* data;
+    int64_t rows, cols, stride;
+    real beta;
+};
 
-// The same, added to the gradient of `into`, or written there if it has none yet.
-void gemm_to_grad(Transpose trans_a, Transpose trans_b, int64_t m, int64_t n, int64_t k,
-                  real alpha, const real* a, const real* b, Tensor& into);
+MatrixView view(const Tensor& x);       // x [rows, cols]
+MatrixView grad_view(const Tensor& y);  // y's gradient, in backward functions
+MatrixTarget overwrite(Tensor& y);      // y [rows, cols]
+MatrixTarget add_to(Tensor& y);
+MatrixTarget add_to_grad(Tensor& x);  // x's gradient; made by the product if there is none yet
+
+// C = alpha A B + beta C. Throws when the sizes do not fit, or do not fit into 31 bits.
+void gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha = 1);
 
 // What this thread has asked of gemm so far: tests count what a training step costs.
 struct GemmCount {
@@ -31,12 +41,6 @@ struct GemmCount {
     int64_t flops = 0;  // 2 m n k for each call
 };
 GemmCount gemm_count();
-
-// Whether OpenBLAS is taken to have kernels for small products. Then those of medium size are
-// computed in blocks for them; otherwise thin ones are computed by loops of our own (thin.h). It
-// is set by the CPU; to be changed in tests, and to time what it gains.
-bool blas_small_kernels();
-void set_blas_small_kernels(bool on);
 
 // The CPU kernel that OpenBLAS chose ("Haswell", "SkylakeX"), and its threads.
 const char* blas_core_name();

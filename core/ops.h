@@ -63,6 +63,9 @@ Tensor mul_row(const Tensor& x, const Tensor& v);  // v [cols]: y_ij = x_ij * v_
 Tensor add_col(const Tensor& x, const Tensor& v);  // v [rows]: y_ij = x_ij + v_i
 Tensor mul_col(const Tensor& x, const Tensor& v);  // v [rows]: y_ij = x_ij * v_i
 
+// x [rows, cols], c [cols], b [cols] or undefined: y_ij = x_ij * c_j + b_j, in one pass.
+Tensor scale_shift(const Tensor& x, const Tensor& c, const Tensor& b = {});
+
 // ---- reduce.cpp: over everything, or over one axis, which disappears ----------------------------
 
 Tensor sum(const Tensor& x);  // shape ()
@@ -82,10 +85,6 @@ void add_column_sums(const real* dy, int64_t rows, int64_t cols, real* sums,
 Tensor matmul(const Tensor& a, const Tensor& b);     // a [m, k], b [k, n]: a b
 Tensor matmul_nt(const Tensor& a, const Tensor& b);  // a [m, k], b [n, k]: a b^T
 Tensor matmul_tn(const Tensor& a, const Tensor& b);  // a [k, m], b [k, n]: a^T b
-
-// x [batch, in], weight [out, in], bias [out] or undefined: x weight^T + bias, in one pass.
-// (torch.nn.functional.linear; equal to add_row(matmul_nt(x, weight), bias))
-Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 
 // ---- loss.cpp -----------------------------------------------------------------------------------
 

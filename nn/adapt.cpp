@@ -64,8 +64,7 @@ Tensor trained_copy(const Tensor& x) {
 // The same weight, with a bias of its own that is trained.
 std::shared_ptr<Linear> with_own_bias(const Linear& linear) {
     const Tensor bias = trained_copy(linear.bias);
-    return linear.quantized ? std::make_shared<Linear>(linear.quantized, bias)
-                            : std::make_shared<Linear>(linear.weight, bias);
+    return std::make_shared<Linear>(linear.weight, bias);
 }
 
 // A copy that is trained whole. A quantised weight is restored first.
@@ -73,7 +72,7 @@ ModulePtr trained_copy(const Module& module) {
     if (const auto* table = dynamic_cast<const Embedding*>(&module))
         return std::make_shared<Embedding>(trained_copy(table->weight), table->options);
     const auto& linear = dynamic_cast<const Linear&>(module);
-    return std::make_shared<Linear>(trained_copy(linear.frozen().to_tensor()),
+    return std::make_shared<Linear>(trained_copy(linear.weight.to_tensor()),
                                     trained_copy(linear.bias));
 }
 
@@ -296,7 +295,7 @@ void quantize_linear_layers(Module& model, Quantization kind) {
     std::vector<std::pair<Linear*, std::shared_ptr<QuantizedMatrix>>> made;
     for (const NamedModule& m : model.named_modules()) {
         auto* linear = dynamic_cast<Linear*>(m.module);
-        if (!linear || linear->quantized) continue;
+        if (!linear || linear->weight.quantized) continue;
         try {
             made.emplace_back(linear, std::make_shared<QuantizedMatrix>(linear->weight, kind));
         } catch (const Error& e) {
@@ -304,8 +303,7 @@ void quantize_linear_layers(Module& model, Quantization kind) {
         }
     }
     for (const auto& [linear, quantized] : made) {
-        linear->quantized = quantized;
-        linear->weight = Tensor();
+        linear->weight = Weight(quantized);
         linear->set_requires_grad(false);
     }
 }
@@ -319,7 +317,7 @@ ParameterCount count_parameters(Module& model) {
         if (p.tensor.requires_grad()) count.trainable += p.tensor.size();
     }
     for (const NamedModule& m : model.named_modules())
-        if (auto* linear = dynamic_cast<Linear*>(m.module); linear && linear->quantized)
+        if (auto* linear = dynamic_cast<Linear*>(m.module); linear && linear->weight.quantized)
             count.all += linear->in_features() * linear->out_features();
     return count;
 }

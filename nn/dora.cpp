@@ -12,8 +12,6 @@
 
 #include "core/autograd.h"
 #include "core/ops.h"
-#include "nn/dora_linear.h"
-#include "nn/lora_linear.h"
 
 namespace slim {
 
@@ -21,7 +19,7 @@ namespace slim {
 
 DoRABase::DoRABase(const ModulePtr& module, const AdapterConfig& config, Rng& seed)
     : LinearAdapter(module, config, seed) {
-    m = initial_magnitude(linear->frozen(), config.axis);
+    m = initial_magnitude(linear->weight, config.axis);
 }
 
 Tensor DoRABase::merged_weight() const {
@@ -41,46 +39,31 @@ Tensor LinearWithDoRAMerged::forward(const Tensor& x) {
 
 // ---- LinearWithDoRA -----------------------------------------------------------------------------
 
-// c, which in evaluation is the same from call to call.
-Tensor LinearWithDoRA::scale() {
-    return cache_.scale(!training && !grad_enabled(), linear->frozen(), lora.A, lora.B, m,
-                        lora.scaling(), lora.config.axis, lora.config.norm_gradient);
-}
-
-// From this many numbers in W on, a second pass over them costs more than copying x.
-static constexpr int64_t kStackFrom = 512 * 512;
-
 Tensor LinearWithDoRA::forward(const Tensor& x) {
     if (is_merged()) return merged_form->forward(x);
-    const FrozenWeight W = linear->frozen();
+    const Weight& W = linear->weight;
     const Tensor &bias = linear->bias, &A = lora.A, &B = lora.B;
-    const bool per_output = lora.config.axis == Axis::kOut;
-    if (!linear->quantized && linear->weight.requires_grad()) {
-        check(!training || lora.config.dropout == 0, "LinearWithDoRA: dropout ",
-              lora.config.dropout, " over a weight that is trained; there is no branch to drop ",
-              "from then. hint: freeze the weight, or set the dropout to 0");
+    const double s = lora.scaling();
+    const bool drops = training && lora.config.dropout > 0;
+    if (W.is_trained()) {
+        check(!drops, "LinearWithDoRA: dropout ", lora.config.dropout,
+              " over a weight that is trained; there is no branch to drop from then. hint: freeze ",
+              "the weight, or set the dropout to 0");
         return slim::linear(x, merged_weight(), bias);
     }
 
-    if (training && lora.config.dropout > 0) {
-        // PEFT's form: the base sees x, and what the adapter changes about it sees dropout(x).
-        const Tensor c = scale(), dropped = lora.input(x);
-        if (per_output) {
-            const Tensor z = linear->product(dropped);
-            return linear->forward(x) + (mul_row(z + lora.project(dropped), c) - z);
-        }
-        const Tensor scaled = mul_row(dropped, c);
-        return lora_linear(x + (scaled - dropped), W, bias, scaled, A, B, lora.scaling());
+    const bool fixed = !training && !grad_enabled();  // c stays what it is from call to call
+    const Tensor c = scale_(fixed, W, A, B, m, s, lora.config.axis, lora.config.norm_gradient);
+    // While training, the branch sees xa = dropout(x). As in PEFT, the base sees x, and xa is what
+    // is scaled by c - 1 or multiplied with A and B.
+    const Tensor xa = lora.input(x);
+    if (lora.config.axis == Axis::kIn) {
+        const Tensor scaled = scale_shift(xa, c);
+        return lora_linear(drops ? x + (scaled - xa) : scaled, W, bias, scaled, A, B, s);
     }
-    if (!per_output) {
-        const Tensor scaled = mul_row(x, scale());
-        return lora_linear(scaled, W, bias, scaled, A, B, lora.scaling());
-    }
-    if (training)
-        return dora_linear(x, W, cache_.weight_norms(W, Axis::kOut), bias, A, B, m, lora.scaling(),
-                           lora.config.norm_gradient, W.out() * W.in() >= kStackFrom);
-    const Tensor y = mul_row(lora_linear(x, W, {}, x, A, B, lora.scaling()), scale());
-    return bias.defined() ? add_row(y, bias) : y;
+    if (!drops) return scale_shift(lora_linear(x, W, {}, x, A, B, s), c, bias);
+    const Tensor z = slim::linear(xa, W);
+    return slim::linear(x, W, bias) + (scale_shift(z + lora.project(xa), c) - z);
 }
 
 }  // namespace slim

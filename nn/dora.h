@@ -1,7 +1,7 @@
 // DoRA: weight-decomposed low-rank adaptation (Liu et al. 2024, arXiv 2402.09353).
 //
-// A weight is taken apart into lengths and directions. LoRA's product moves the direction; a
-// magnitude m, one number per output feature (or per input feature), sets the length:
+// A weight is taken apart into magnitudes and directions. LoRA's product moves the direction; the
+// magnitude m, one element per output feature (or per input feature), sets the norm:
 //
 //     V = W + s B A        n = norm of V's rows (or columns)        W' = V scaled by c = m / n
 //     y = x W'^T + b
@@ -35,17 +35,14 @@ struct LinearWithDoRAMerged : DoRABase {
 };
 
 // The same function and gradients, factored: the price of LoRA instead of that of a full update.
-// A fresh one changes no output bit, with one exception: in training, layers of 512 x 512 and more
-// read W once instead of twice (dora_linear.h), and BLAS rounds that taller product differently.
+// A fresh one changes no bit of the output, in training too.
 struct LinearWithDoRA : DoRABase {
     using DoRABase::DoRABase;
     std::string name() const override { return "LinearWithDoRA"; }
     Tensor forward(const Tensor& x) override;
 
 private:
-    Tensor scale();  // c = m / n
-
-    DoraScaleCache cache_;
+    DoraScale scale_;  // c = m / n
 };
 
 }  // namespace slim

@@ -1,9 +1,9 @@
-// The scale of DoRA: c = m / ||W + s B A||, without forming the sum.
+// The scale of DoRA: c = m / |W + s B A|, without forming the sum.
 #pragma once
 
 #include <vector>
 
-#include "nn/frozen_weight.h"
+#include "nn/weight.h"
 
 namespace slim {
 
@@ -18,57 +18,45 @@ inline bool has_direction(real norm) { return norm >= real(1e-12); }
 
 // The norms of W's rows (kOut) or columns (kIn), from which m starts: a parameter. Warns on stderr
 // and names those without a direction.
-Tensor initial_magnitude(const FrozenWeight& W, Axis axis);
+Tensor initial_magnitude(const Weight& W, Axis axis);
 
 // c = m / n, element by element; 1, with no gradient, where n has no direction.
 Tensor magnitude_over_norm(const Tensor& m, const Tensor& n);
 
-// c = m / ||W + s B A|| along the axis, without forming the sum. weight_norms are the squared norms
-// of W along the same axis. W [out, in], A [rank, in], B [out, rank] -> c [out] or [in].
-// Gradients go to m, A and B; a W that requires one is an error.
-Tensor dora_scale(const FrozenWeight& W, const std::vector<double>& weight_norms, const Tensor& A,
+// c = m / |W + s B A| along the axis. weight_norms are the squared norms of W along the same axis.
+// W [out, in], A [rank, in], B [out, rank] -> c [out] or [in]. Gradients go to m, A and B; a W that
+// requires one is an error.
+Tensor dora_scale(const Weight& W, const std::vector<double>& weight_norms, const Tensor& A,
                   const Tensor& B, const Tensor& m, double s, Axis axis, NormGradient gradient);
 
-// The same on the way through an op: what dora_scale and dora_linear share. The letters are those
-// of the derivation in dora_scale.cpp.
-struct DoraScale {
-    Axis axis;
-    NormGradient gradient;
-    real s;
-    Tensor K, pull;       // [rank, count], where count is out or in
-    std::vector<real> n;  // [count]
+// A value, and the versions of the tensors that it was computed from. Versions are never given out
+// twice, so equal versions mean that nothing has changed.
+template <class T>
+struct Memo {
+    T value;
+    std::vector<uint64_t> versions;
 
-    DoraScale(const Tensor& A, const Tensor& B, double s, Axis axis, NormGradient gradient);
-
-    // c [count], given product [rank, count]: A W^T or B^T W.
-    Tensor forward(const FrozenWeight& W, const std::vector<double>& weight_norms, const Tensor& A,
-                   const Tensor& B, const Tensor& m, const Tensor& product);
-    // Given dL/dc, adds to the gradients of A, B and m, of those that require one, all but one
-    // term: Q W, which belongs to dA, or W Q^T, which belongs to dB. Returns Q [rank, count],
-    // undefined when the norm is detached and there is no such term.
-    Tensor backward(const real* dc, Tensor& A, Tensor& B, Tensor& m) const;
+    template <class Compute>
+    const T& get(std::vector<uint64_t> now, Compute compute) {
+        if (versions != now) {
+            value = compute();
+            versions = std::move(now);
+        }
+        return value;
+    }
 };
 
-// The checks that both ops make. Throws, naming the op.
-void check_scale(const char* op, const FrozenWeight& W, const std::vector<double>& weight_norms,
-                 const Tensor& m, Axis axis);
-
-// What one layer need not compute again as long as its numbers stay what they are.
-class DoraScaleCache {
+// dora_scale() for one layer, which remembers |W|, and c in evaluation.
+class DoraScale {
 public:
-    const std::vector<double>& weight_norms(const FrozenWeight& W, Axis axis);  // once per W
-
-    // dora_scale(). With `reuse`, for evaluation, it is the c of the last such call, unless
-    // something that c depends on has changed; that c has no history.
-    Tensor scale(bool reuse, const FrozenWeight& W, const Tensor& A, const Tensor& B,
-                 const Tensor& m, double s, Axis axis, NormGradient gradient);
+    // `reuse`: c is taken from the last such call if nothing that it depends on has changed. It has
+    // no history then.
+    Tensor operator()(bool reuse, const Weight& W, const Tensor& A, const Tensor& B,
+                      const Tensor& m, double s, Axis axis, NormGradient gradient);
 
 private:
-    std::vector<double> norms_;
-    uint64_t norms_version_ = 0;
-    Tensor c_;  // valid while the versions and the scaling are these:
-    std::vector<uint64_t> c_versions_;
-    double c_scaling_ = 0;
+    Memo<std::vector<double>> weight_norms_;
+    Memo<Tensor> c_;
 };
 
 }  // namespace slim

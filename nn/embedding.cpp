@@ -214,7 +214,7 @@ Tensor EmbeddingWithLoRA::lookup(std::span<const int> ids) {
 EmbeddingWithDoRA::EmbeddingWithDoRA(const ModulePtr& module, const AdapterConfig& config,
                                      Rng& seed)
     : EmbeddingAdapter(module, config, seed) {
-    m = initial_magnitude({embedding->weight, nullptr}, Axis::kIn);
+    m = initial_magnitude(embedding->weight, Axis::kIn);
 }
 
 // The same table, without a gradient for the row of padding_idx.
@@ -239,8 +239,8 @@ Tensor EmbeddingWithDoRA::scale() {
     if (grad_enabled() && table.requires_grad()) return scale_of(table + lora.delta_weight());
     const bool through_norm = grad_enabled() && lora.config.norm_gradient == NormGradient::kExact;
     const Tensor A = through_norm ? without_padding_gradient(lora.A) : lora.A;
-    return cache_.scale(!training && !grad_enabled(), {table.detach(), nullptr}, lora.B, A, m,
-                        lora.scaling(), Axis::kIn, lora.config.norm_gradient);
+    return scale_(!training && !grad_enabled(), table.detach(), lora.B, A, m, lora.scaling(),
+                  Axis::kIn, lora.config.norm_gradient);
 }
 
 Tensor EmbeddingWithDoRA::merged_weight(const Tensor& table) const {

@@ -121,7 +121,7 @@ private:
     Tensor scale_of(const Tensor& V) const;
     Tensor scale();
 
-    DoraScaleCache cache_;
+    DoraScale scale_;
 };
 
 }  // namespace slim

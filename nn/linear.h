@@ -1,32 +1,42 @@
 // Linear: y = x W^T + b.
 #pragma once
 
-#include "nn/frozen_weight.h"
 #include "nn/module.h"
+#include "nn/weight.h"
 
 namespace slim {
 
+// ---- the ops ------------------------------------------------------------------------------------
+
+// x [batch, in], W [out, in], bias [out] or undefined: x W^T + bias [batch, out]. Gradients go to
+// x, to bias and to a dense W. (torch.nn.functional.linear; add_row(matmul_nt(x, W), bias))
+Tensor linear(const Tensor& x, const Weight& W, const Tensor& bias = {});
+
+// The same with LoRA's branch: x W^T + bias + s xa A^T B^T, where xa is what the branch sees: x
+// itself, or dropout(x). A [rank, in], B [out, rank]. Equal to the composition
+// linear(x, W, bias) + scale(matmul_nt(matmul_nt(xa, A), B), s) to rounding, and to the bit while B
+// is zero. Gradients go to A, B and xa too.
+Tensor lora_linear(const Tensor& x, const Weight& W, const Tensor& bias, const Tensor& xa,
+                   const Tensor& A, const Tensor& B, double s);
+
+// ---- the layer ----------------------------------------------------------------------------------
+
 // weight [out, in], bias [out] or undefined; x [batch, in] -> [batch, out]. Both are drawn from
 // uniform(-1/sqrt(in), 1/sqrt(in)), as torch.nn.Linear does.
-//
-// A frozen Linear can hold its weight quantised instead: then `weight` is undefined.
 struct Linear : Module {
-    Tensor weight, bias;
-    std::shared_ptr<const QuantizedMatrix> quantized;
+    Weight weight;
+    Tensor bias;
 
     Linear(int64_t in_features, int64_t out_features, Rng& rng, bool with_bias = true);
-    explicit Linear(Tensor weight, Tensor bias = {});  // shares both
-    Linear(std::shared_ptr<const QuantizedMatrix> weight, Tensor bias);
+    explicit Linear(Weight weight, Tensor bias = {});  // shares both
 
-    FrozenWeight frozen() const { return {weight, quantized}; }
-    int64_t in_features() const { return frozen().in(); }
-    int64_t out_features() const { return frozen().out(); }
+    int64_t in_features() const { return weight.in(); }
+    int64_t out_features() const { return weight.out(); }
 
     std::string name() const override { return "Linear"; }
     std::string extra() const override;
     std::vector<Member> members() override { return {{"weight", weight}, {"bias", bias}}; }
-    Tensor forward(const Tensor& x) override;
-    Tensor product(const Tensor& x) const;  // x W^T, without the bias
+    Tensor forward(const Tensor& x) override { return linear(x, weight, bias); }
 };
 
 // Returns the module as a Linear. Throws, with the name of what it is, if it is something else.

@@ -5,7 +5,6 @@
 
 #include "core/autograd.h"
 #include "core/ops.h"
-#include "nn/lora_linear.h"
 
 namespace slim {
 
@@ -72,7 +71,8 @@ ModulePtr LinearAdapter::merged() const {
 }
 
 Tensor LinearAdapter::base_weight() const {
-    return linear->quantized ? linear->frozen().to_tensor() : linear->weight;
+    const Weight& W = linear->weight;
+    return W.is_trained() ? Tensor(W) : W.to_tensor();
 }
 
 // ---- LinearWithLoRA -----------------------------------------------------------------------------
@@ -82,7 +82,7 @@ Tensor LinearWithLoRA::merged_weight() const { return base_weight() + lora.delta
 // linear->forward(x) + lora.forward(x), in one op.
 Tensor LinearWithLoRA::forward(const Tensor& x) {
     if (is_merged()) return merged_form->forward(x);
-    return lora_linear(x, linear->frozen(), linear->bias, lora.input(x), lora.A, lora.B,
+    return lora_linear(x, linear->weight, linear->bias, lora.input(x), lora.A, lora.B,
                        lora.scaling());
 }
 

@@ -234,7 +234,7 @@ void use_stored_base(const LoadedAdapter& adapter, const AdaptedPlace& place,
         table = std::make_shared<Embedding>(weight, table->options);
     } else {
         std::shared_ptr<Linear>& linear = of_linear->linear;
-        if (linear->quantized) return;  // it differs by what quantising lost
+        if (linear->weight.quantized) return;  // it differs by what quantising lost
         const bool has_bias = adapter.has(place.name, kBaseBias) && linear->bias.defined();
         const Tensor bias = has_bias ? adapter.tensor(place.name, kBaseBias) : linear->bias;
         double difference = largest_difference(weight, linear->weight);

@@ -2,18 +2,13 @@
 #include "nn/quantize.h"
 
 #include <algorithm>  // clamp, max, min
-#include <cmath>      // fabs, isfinite, lround
-
-#include "core/autograd.h"
-#include "core/gemm.h"
-#include "core/ops.h"
+#include <cmath>      // fabs, isfinite, lround, nextafter
 
 namespace slim {
 
 namespace {
 
-constexpr int64_t kBlock = 64;       // NF4: numbers that share a scale, counted row-major
-constexpr int64_t kRowsAtOnce = 64;  // rows restored to float at a time
+constexpr int64_t kBlock = 64;  // NF4: elements that share a scale, counted row-major
 
 // The 16 levels of NF4, the quantiles of a normal distribution scaled to -1 .. 1, with an exact
 // zero. (QLoRA, appendix E)
@@ -21,6 +16,12 @@ constexpr float kLevels[16] = {
     -1.0f,          -0.696192801f,  -0.525073051f, -0.394917488f, -0.284441382f, -0.184773430f,
     -0.0910500363f, 0.0f,           0.0795802996f, 0.160930201f,  0.246112302f,  0.337915242f,
     0.440709829f,   0.562617004f,   0.722956836f,  1.0f};
+
+// 127 times the scale must be finite, also for the largest float: its quotient may round up.
+float int8_scale(float largest) {
+    const float scale = largest / 127;
+    return std::isfinite(127 * scale) ? scale : std::nextafter(scale, 0.0f);
+}
 
 uint8_t nearest_level(float value) {
     uint8_t code = 0;
@@ -52,7 +53,7 @@ QuantizedMatrix::QuantizedMatrix(const Tensor& weight, Quantization kind)
     for (int64_t first = 0; first < size; first += per_scale) {
         const int64_t last = std::min(first + per_scale, size);
         const float largest = largest_magnitude(w + first, last - first);
-        const float scale = kind == Quantization::kInt8 ? largest / 127 : largest;
+        const float scale = kind == Quantization::kInt8 ? int8_scale(largest) : largest;
         scales_.push_back(scale);
         for (int64_t i = first; i < last; i++) {
             const float value = scale > 0 ? float(w[i]) / scale : 0;
@@ -88,65 +89,6 @@ Tensor QuantizedMatrix::dequantized() const {
     Tensor weight({rows_, cols_});
     dequantize_rows(0, rows_, weight.mutable_data());
     return weight;
-}
-
-void QuantizedMatrix::times_transposed(int64_t n, const real* x, real beta, real* y) const {
-    Tensor buffer({std::min(kRowsAtOnce, rows_), cols_});
-    for (int64_t first = 0; first < rows_; first += kRowsAtOnce) {
-        const int64_t count = std::min(kRowsAtOnce, rows_ - first);
-        dequantize_rows(first, count, buffer.mutable_data());
-        gemm(kNormal, kTransposed, n, count, cols_, 1, x, cols_, buffer.data(), cols_, beta,
-             y + first, rows_);
-    }
-}
-
-void QuantizedMatrix::times(int64_t n, const real* g, real beta, real* x) const {
-    Tensor buffer({std::min(kRowsAtOnce, rows_), cols_});
-    // At least one round, so that x is set even if W has no rows.
-    for (int64_t first = 0; first == 0 || first < rows_; first += kRowsAtOnce) {
-        const int64_t count = std::min(kRowsAtOnce, rows_ - first);
-        dequantize_rows(first, count, buffer.mutable_data());
-        gemm(kNormal, kNormal, n, cols_, count, 1, g + first, rows_, buffer.data(), cols_,
-             first == 0 ? beta : 1, x, cols_);
-    }
-}
-
-// ---- quantized_linear ---------------------------------------------------------------------------
-// y = x W^T + bias        dx = dy W, dbias = sum of dy's rows
-
-struct QuantizedLinearNode : Node {
-    std::shared_ptr<const QuantizedMatrix> weight;
-
-    QuantizedLinearNode(const Tensor& x, std::shared_ptr<const QuantizedMatrix> weight,
-                        const Tensor& bias)
-        : Node("quantized_linear", {x, bias}), weight(std::move(weight)) {}
-
-    void backward(const Tensor& y) override {
-        const int64_t batch = y.size(0), out = y.size(1);
-        const real* dy = y.grad_data();
-        if (needs_grad(0)) {
-            const Tensor::GradSlot dx = inputs[0].grad_slot();
-            weight->times(batch, dy, dx.beta, dx.data);
-        }
-        if (needs_grad(1)) add_column_sums(dy, batch, out, inputs[1].mutable_grad());
-    }
-};
-
-Tensor quantized_linear(const Tensor& x, std::shared_ptr<const QuantizedMatrix> weight,
-                        const Tensor& bias) {
-    check(x.dim() == 2 && x.size(1) == weight->cols(), "quantized_linear: input of shape ",
-          x.shape(), " and a weight of shape ", Shape{weight->rows(), weight->cols()},
-          "; the input must be (batch, in), the weight (out, in), with the same in");
-    const int64_t batch = x.size(0), out = weight->rows();
-    check(!bias.defined() || bias.shape() == Shape{out}, "quantized_linear: bias of shape ",
-          bias.defined() ? bias.shape() : Shape{}, "; it must be ", Shape{out});
-    Tensor y({batch, out});
-    real* result = y.mutable_data();
-    weight->times_transposed(batch, x.data(), 0, result);
-    if (bias.defined())
-        for (int64_t i = 0; i < batch; i++)
-            for (int64_t j = 0; j < out; j++) result[i * out + j] += bias.data()[j];
-    return record(y, std::make_shared<QuantizedLinearNode>(x, weight, bias));
 }
 
 }  // namespace slim

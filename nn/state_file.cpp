@@ -9,7 +9,7 @@ namespace slim {
 void save_parameters(Module& module, const std::string& path) {
     for (const NamedModule& m : module.named_modules()) {
         const auto* linear = dynamic_cast<const Linear*>(m.module);
-        check(!linear || !linear->quantized, path, ": not written: the weight of \"", m.name,
+        check(!linear || !linear->weight.quantized, path, ": not written: the weight of \"", m.name,
               "\" is quantised and cannot be saved. hint: save the model before quantising it");
     }
     TensorFile file;

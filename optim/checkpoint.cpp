@@ -88,8 +88,8 @@ uint64_t hash(const Tensor& x, uint64_t h) {
 // Of the weights that are in no state dict, because they are quantised.
 uint64_t hash_quantized(Module& model, uint64_t h) {
     for (const NamedModule& m : model.named_modules())
-        if (auto* linear = dynamic_cast<Linear*>(m.module); linear && linear->quantized)
-            h = hash(linear->quantized->dequantized(), h);
+        if (auto* linear = dynamic_cast<Linear*>(m.module); linear && linear->weight.quantized)
+            h = hash(linear->weight.quantized->dequantized(), h);
     return h;
 }
 

@@ -21,6 +21,7 @@
 #include "core/autograd.h"
 #include "core/ops.h"
 #include "core/random.h"
+#include "nn/linear.h"
 
 using namespace slim;
 

@@ -5,6 +5,7 @@
 
 #include <thread>
 
+#include "nn/linear.h"
 #include "tests/testing.h"
 
 namespace slim {

@@ -56,6 +56,32 @@ TEST_CASE("broadcast: gradients when matrix and vector are the same numbers") {
     }
 }
 
+TEST_CASE("scale_shift: equal to mul_row and add_row, to the bit where c is 1") {
+    Rng rng(4);
+    for (const Shape& shape : {Shape{2, 3}, Shape{1, 7}, Shape{5, 1}, Shape{0, 3}}) {
+        const Tensor x = random_tensor(shape, rng), c = random_tensor({shape[1]}, rng);
+        const Tensor b = random_tensor({shape[1]}, rng);
+        check_close(scale_shift(x, c, b).detach(), add_row(mul_row(x, c), b).detach(), 1e-6, 1e-6);
+        CHECK(same_bits(scale_shift(x, c).detach(), mul_row(x, c).detach()));
+        CHECK(same_bits(scale_shift(x, ones(c.shape()), b).detach(), add_row(x, b).detach()));
+        check_op([](const std::vector<Tensor>& in) { return scale_shift(in[0], in[1], in[2]); },
+                 {x, c, b});
+        check_op([](const std::vector<Tensor>& in) { return scale_shift(in[0], in[1]); }, {x, c});
+    }
+    const Tensor x = scale_shift(tensor({-0.0}, {1, 1}), ones({1}));
+    CHECK(std::signbit(x.item()));  // nothing is added where there is no shift
+    Tensor twice = random_tensor({2, 3}, rng);
+    check_op([](const std::vector<Tensor>& in) { return scale_shift(in[0] * in[0], in[1]) + in[0]; },
+             {twice, random_tensor({3}, rng)});
+}
+
+TEST_CASE("scale_shift: shapes that do not fit are errors") {
+    const Tensor x = zeros({2, 3}), c = ones({3});
+    CHECK_ERROR(scale_shift(x, ones({2})), "scale_shift", "(2, 3)", "(2)", "per column");
+    CHECK_ERROR(scale_shift(ones({3}), c), "scale_shift", "(3)");
+    CHECK_ERROR(scale_shift(x, c, ones({2})), "scale_shift", "shift", "(2)", "(3)");
+}
+
 TEST_CASE("broadcast: a vector of the wrong length, and the other axis as a hint to the reader") {
     const Tensor x = zeros({2, 3});
     CHECK_ERROR(add_row(x, zeros({2})), "add_row", "(2, 3)", "(2)", "3 columns");

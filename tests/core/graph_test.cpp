@@ -6,6 +6,7 @@
 #include <cstdlib>  // system
 #include <sstream>
 
+#include "nn/linear.h"
 #include "tests/testing.h"
 
 namespace slim {

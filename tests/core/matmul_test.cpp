@@ -2,6 +2,7 @@
 // all when an input is frozen.
 #include "core/gemm.h"
 #include "tests/reference/reference.h"
+#include "nn/linear.h"
 #include "tests/testing.h"
 
 namespace slim {

@@ -1,5 +1,6 @@
 // Sums, means and norms: against plain loops and PyTorch, gradients, empty axes, zero vectors.
 #include "tests/reference/reference.h"
+#include "nn/linear.h"
 #include "tests/testing.h"
 
 namespace slim {

@@ -3,6 +3,7 @@
 
 #include <thread>
 
+#include "nn/linear.h"
 #include "tests/testing.h"
 
 namespace slim {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <sstream>
 
+#include "nn/linear.h"
 #include "tests/testing.h"
 
 namespace slim {

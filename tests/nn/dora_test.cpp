@@ -3,7 +3,6 @@
 
 #include "core/gemm.h"
 #include "nn/adapt.h"
-#include "nn/dora_linear.h"
 #include "nn/sequential.h"
 #include "tests/nn/adapters.h"
 
@@ -78,7 +77,7 @@ TEST_CASE("DoRA: the factored form is the merged one, in outputs and gradients, 
     for (const Shape& s : {Shape{5, 7, 11, 3}, Shape{5, 11, 7, 3}, Shape{1, 7, 5, 2},
                            Shape{3, 1, 5, 2}, Shape{3, 5, 1, 2}, Shape{2, 3, 5, 13},
                            Shape{17, 131, 67, 4}, Shape{300, 67, 131, 4},
-                           Shape{9, 520, 512, 3}})  // the last is large enough for row stacking
+                           Shape{9, 520, 512, 3}})
         for (const Axis axis : kAxes)
             for (const NormGradient gradient : kNormGradients)
                 for (const bool bias : {true, false}) {
@@ -197,16 +196,14 @@ TEST_CASE("DoRA: parameters and printing") {
 
 namespace {
 
-// The operands of dora_scale and dora_linear: a weight [7, 5] and an adapter of rank 3.
+// The operands of dora_scale: a weight [7, 5] and an adapter of rank 3.
 struct Operands {
-    Tensor W, A, B, m, bias;
-    FrozenWeight frozen;
+    Tensor W, A, B, m;
     std::vector<double> norms;
 
     explicit Operands(Rng& rng, Axis axis = Axis::kOut)
         : W(random_tensor({7, 5}, rng, false)), A(random_tensor({3, 5}, rng)),
           B(random_tensor({7, 3}, rng)), m(random_tensor({axis == Axis::kOut ? 7 : 5}, rng)),
-          bias(random_tensor({7}, rng)), frozen{W, nullptr},
           norms(squared_norms(W, axis == Axis::kOut ? 1 : 0)) {}
 };
 
@@ -219,7 +216,7 @@ TEST_CASE("dora_scale: gradients of A, B and m, both axes") {
         const Operands o(rng, axis);
         check_op(
             [&](const std::vector<Tensor>& in) {
-                return dora_scale(o.frozen, o.norms, in[0], in[1], in[2], 0.7, axis,
+                return dora_scale(o.W, o.norms, in[0], in[1], in[2], 0.7, axis,
                                   NormGradient::kExact);
             },
             {o.A, o.B, o.m});
@@ -233,7 +230,7 @@ TEST_CASE("dora_scale: detached, the gradient of m is the same, and A and B get 
         std::vector<std::vector<real>> dm;
         for (const NormGradient gradient : kNormGradients) {
             for (Tensor* x : {&o.A, &o.B, &o.m}) x->zero_grad();
-            backward(sum(dora_scale(o.frozen, o.norms, o.A, o.B, o.m, 0.7, axis, gradient)));
+            backward(sum(dora_scale(o.W, o.norms, o.A, o.B, o.m, 0.7, axis, gradient)));
             dm.push_back(o.m.grad().to_vector());
         }
         CHECK(dm[0] == dm[1]);
@@ -242,69 +239,19 @@ TEST_CASE("dora_scale: detached, the gradient of m is the same, and A and B get 
     }
 }
 
-TEST_CASE("dora_linear: gradients of x, A, B, m and bias, and with each of them frozen") {
-    Rng rng(8);
-    const Operands o(rng);
-    for (const bool stacked : {false, true})
-        check_op(
-            [&](const std::vector<Tensor>& in) {
-                return dora_linear(in[0], o.frozen, o.norms, in[4], in[1], in[2], in[3], 0.7,
-                                   NormGradient::kExact, stacked);
-            },
-            {random_tensor({2, 5}, rng), o.A, o.B, o.m, o.bias});
-}
-
-TEST_CASE("dora_linear: equal to the composition it replaces, exact and detached") {
-    Rng rng(9);
-    const double s = 0.7;
-    for (const NormGradient gradient : kNormGradients)
-        for (const bool with_bias : {true, false})
-            for (const bool stacked : {true, false}) {
-                Operands o(rng);
-                Tensor x = random_tensor({4, 5}, rng), dy = random_tensor({4, 7}, rng, false);
-                const Tensor bias = with_bias ? o.bias : Tensor();
-                const Tensor fused =
-                    dora_linear(x, o.frozen, o.norms, bias, o.A, o.B, o.m, s, gradient, stacked);
-                backward(fused, dy);
-                std::vector<Tensor> inputs{x, o.A, o.B, o.m}, grads;
-                if (with_bias) inputs.push_back(o.bias);
-                for (Tensor& input : inputs) {
-                    grads.push_back(clone(input.grad()));
-                    input.zero_grad();
-                }
-                const Tensor c =
-                    dora_scale(o.frozen, o.norms, o.A, o.B, o.m, s, Axis::kOut, gradient);
-                const Tensor raw =
-                    matmul_nt(x, o.W) + scale(matmul_nt(matmul_nt(x, o.A), o.B), s);
-                const Tensor composed =
-                    with_bias ? add_row(mul_row(raw, c), bias) : mul_row(raw, c);
-                backward(composed, dy);
-                check_matches(fused, composed);
-                for (size_t i = 0; i < inputs.size(); i++)
-                    check_matches(grads[i], inputs[i].grad());
-            }
-}
-
-TEST_CASE("dora_scale, dora_linear, magnitude_over_norm: shapes that do not fit are errors") {
+TEST_CASE("dora_scale, magnitude_over_norm: shapes that do not fit are errors") {
     Rng rng(10);
     const Operands o(rng);
     const auto call = [&](const Tensor& A, const Tensor& B, const Tensor& m, Axis axis) {
-        return dora_scale(o.frozen, o.norms, A, B, m, 1, axis, NormGradient::kExact);
+        return dora_scale(o.W, o.norms, A, B, m, 1, axis, NormGradient::kExact);
     };
     CHECK_ERROR(call(ones({3, 4}), o.B, o.m, Axis::kOut), "dora_scale", "(3, 4)", "(7, 5)");
     CHECK_ERROR(call(o.A, ones({7, 2}), o.m, Axis::kOut), "dora_scale", "(7, 2)", "(7, 5)");
     CHECK_ERROR(call(o.A, o.B, o.m, Axis::kIn), "dora_scale", "(7)", "5 elements");
-    const auto layer = [&](const Tensor& x, const Tensor& m) {
-        return dora_linear(x, o.frozen, o.norms, o.bias, o.A, o.B, m, 1, NormGradient::kExact,
-                           false);
-    };
-    CHECK_ERROR(layer(ones({2, 4}), o.m), "dora_linear", "(2, 4)", "(7, 5)");
-    CHECK_ERROR(layer(ones({2, 5}), ones({6})), "dora_linear", "(6)", "7 elements");
     CHECK_ERROR(magnitude_over_norm(ones({3}), ones({4})), "magnitude_over_norm", "(3)", "(4)");
 
     Tensor trained = clone(o.W).set_requires_grad();
-    CHECK_ERROR(dora_scale({trained, nullptr}, o.norms, o.A, o.B, o.m, 1, Axis::kOut,
-                           NormGradient::kExact),
+    CHECK_ERROR(dora_scale(trained, o.norms, o.A, o.B, o.m, 1, Axis::kOut, NormGradient::kExact),
                 "dora_scale", "requires a gradient", "hint");
 }
 

@@ -2,7 +2,6 @@
 #include "nn/lora.h"
 
 #include "core/gemm.h"
-#include "nn/lora_linear.h"
 #include "nn/sequential.h"
 #include "tests/nn/adapters.h"
 
@@ -261,12 +260,12 @@ TEST_CASE("lora_linear: gradients of all its inputs, also with one tensor as bot
     const Tensor x = random_tensor({2, 5}, rng), xa = random_tensor({2, 5}, rng);
     check_op(
         [](const std::vector<Tensor>& in) {
-            return lora_linear(in[0], {in[1], nullptr}, in[2], in[3], in[4], in[5], 0.7);
+            return lora_linear(in[0], in[1], in[2], in[3], in[4], in[5], 0.7);
         },
         {x, W, bias, xa, A, B});
     check_op(
         [&](const std::vector<Tensor>& in) {
-            return lora_linear(in[0], {W, nullptr}, {}, in[0], in[1], in[2], 0.7);
+            return lora_linear(in[0], W, {}, in[0], in[1], in[2], 0.7);
         },
         {x, A, B});
 }
@@ -277,9 +276,9 @@ TEST_CASE("lora_linear: equal to the composition it replaces, on a quantised wei
     const Tensor A = random_tensor({3, 5}, rng, false), B = random_tensor({7, 3}, rng, false);
     const Tensor x = random_tensor({4, 5}, rng, false), xa = random_tensor({4, 5}, rng, false);
     const Tensor branch = scale(matmul_nt(matmul_nt(xa, A), B), 0.7);
-    check_matches(lora_linear(x, {W, nullptr}, bias, xa, A, B, 0.7), linear(x, W, bias) + branch);
+    check_matches(lora_linear(x, W, bias, xa, A, B, 0.7), linear(x, W, bias) + branch);
     const auto int8 = std::make_shared<QuantizedMatrix>(W, Quantization::kInt8);
-    check_matches(lora_linear(x, {{}, int8}, bias, xa, A, B, 0.7),
+    check_matches(lora_linear(x, Weight(int8), bias, xa, A, B, 0.7),
                   linear(x, int8->dequantized(), bias) + branch);
 }
 
@@ -288,7 +287,7 @@ TEST_CASE("lora_linear: shapes that do not fit, and inputs changed before backwa
     const Tensor W = ones({7, 5}), A = ones({3, 5}), x = ones({2, 5});
     Tensor B = ones({7, 3}).set_requires_grad();
     const auto call = [&](const Tensor& x, const Tensor& bias, const Tensor& xa, const Tensor& A) {
-        return lora_linear(x, {W, nullptr}, bias, xa, A, B, 1);
+        return lora_linear(x, W, bias, xa, A, B, 1);
     };
     CHECK_ERROR(call(ones({2, 4}), {}, x, A), "lora_linear", "(2, 4)", "(7, 5)");
     CHECK_ERROR(call(x, ones({5}), x, A), "lora_linear", "(5)", "must be (7)");

@@ -169,13 +169,14 @@ TEST_CASE("quantize: products are those of the restored weight") {
                 const Tensor g = random_tensor({n, shape[0]}, rng, false);
                 // beta = 0 overwrites, even what is not a number; beta = 1 adds.
                 Tensor y = full(g.shape(), NAN), dx = full(x.shape(), NAN);
-                q->times_transposed(n, x.data(), 0, y.mutable_data());
-                q->times(n, g.data(), 0, dx.mutable_data());
+                const Weight weight(q);
+                weight.times_transposed(view(x), overwrite(y));
+                weight.times(view(g), overwrite(dx));
                 check_close_sums(y, matmul_nt(x, W), shape[1]);
                 check_close_sums(dx, matmul(g, W), shape[0]);
                 Tensor more_y = clone(g), more_dx = clone(x);
-                q->times_transposed(n, x.data(), 1, more_y.mutable_data());
-                q->times(n, g.data(), 1, more_dx.mutable_data());
+                weight.times_transposed(view(x), add_to(more_y));
+                weight.times(view(g), add_to(more_dx));
                 check_close_sums(more_y, matmul_nt(x, W) + g, shape[1]);
                 check_close_sums(more_dx, matmul(g, W) + x, shape[0]);
             }
@@ -188,18 +189,18 @@ TEST_CASE("quantize: a weight without rows or without columns") {
         CHECK(no_rows->dequantized().shape() == Shape{0, 3});
         CHECK(no_cols->dequantized().shape() == Shape{3, 0});
         Tensor x = full({2, 3}, NAN), y = full({2, 3}, NAN);
-        no_rows->times(2, nullptr, 0, x.mutable_data());
+        Weight(no_rows).times(view(zeros({2, 0})), overwrite(x));
         CHECK(same_bits(x, zeros({2, 3})));
-        no_cols->times_transposed(2, nullptr, 0, y.mutable_data());
+        Weight(no_cols).times_transposed(view(zeros({2, 0})), overwrite(y));
         CHECK(same_bits(y, zeros({2, 3})));
-        CHECK(quantized_linear(ones({2, 3}), no_rows).shape() == Shape{2, 0});
+        CHECK(linear(ones({2, 3}), no_rows).shape() == Shape{2, 0});
         const Tensor bias = tensor({1, 2, 3});
-        CHECK(quantized_linear(zeros({2, 0}), no_cols, bias).to_vector() ==
+        CHECK(linear(zeros({2, 0}), no_cols, bias).to_vector() ==
               std::vector<real>{1, 2, 3, 1, 2, 3});
     }
 }
 
-TEST_CASE("quantized_linear: x W^T + b, with gradients of x and b") {
+TEST_CASE("linear, quantised: x W^T + b, with gradients of x and b") {
     Rng rng(4);
     for (const Quantization kind : kKinds)
         for (const Shape& s :
@@ -207,22 +208,19 @@ TEST_CASE("quantized_linear: x W^T + b, with gradients of x and b") {
             INFO("batch, in, out: " << to_text(s));
             const auto q = quantize(random_tensor({s[2], s[1]}, rng, false), kind);
             const Tensor x = random_tensor({s[0], s[1]}, rng), bias = random_tensor({s[2]}, rng);
-            check_close_sums(quantized_linear(x, q, bias).detach(),
+            check_close_sums(linear(x, q, bias).detach(),
                              linear(x, q->dequantized(), bias).detach(), s[1]);
-            check_op(
-                [&](const std::vector<Tensor>& in) { return quantized_linear(in[0], q, in[1]); },
-                {x, bias});
-            check_op([&](const std::vector<Tensor>& in) { return quantized_linear(in[0], q); },
-                     {x});
+            check_op([&](const std::vector<Tensor>& in) { return linear(in[0], q, in[1]); },
+                     {x, bias});
+            check_op([&](const std::vector<Tensor>& in) { return linear(in[0], q); }, {x});
         }
 }
 
-TEST_CASE("quantized_linear: shapes that do not fit are errors") {
+TEST_CASE("linear, quantised: shapes that do not fit are errors") {
     const auto q = quantize(ones({7, 5}), Quantization::kInt8);
-    CHECK_ERROR(quantized_linear(ones({2, 4}), q), "quantized_linear", "(2, 4)", "(7, 5)");
-    CHECK_ERROR(quantized_linear(ones({5}), q), "quantized_linear", "(5)", "(7, 5)");
-    CHECK_ERROR(quantized_linear(ones({2, 5}), q, ones({5})), "quantized_linear", "bias", "(5)",
-                "(7)");
+    CHECK_ERROR(linear(ones({2, 4}), q), "linear", "(2, 4)", "(7, 5)");
+    CHECK_ERROR(linear(ones({5}), q), "linear", "(5)", "(7, 5)");
+    CHECK_ERROR(linear(ones({2, 5}), q, ones({5})), "linear", "bias", "(5)", "(7)");
 }
 
 // ---- in layers ----------------------------------------------------------------------------------
@@ -241,7 +239,7 @@ TEST_CASE("quantize: the float weight is gone, before, during and after training
         const int64_t before = memory_use().live_bytes;
         auto linear = quantized_layer(in, out, kind, rng);
         CHECK(memory_use().live_bytes - before == out * int64_t(sizeof(real)));  // the bias
-        CHECK(linear->quantized->bytes() < int64_t(in * out * 1.01) + 4 * out);
+        CHECK(linear->weight.quantized->bytes() < int64_t(in * out * 1.01) + 4 * out);
         CHECK(!linear->weight.defined());
         CHECK(linear->parameters().size() == 1);
         CHECK(linear->in_features() == in);
@@ -278,7 +276,7 @@ TEST_CASE("quantize: LoRA and DoRA around a quantised Linear start from it and t
     Rng rng(6);
     for (const Quantization kind : kKinds) {
         auto linear = quantized_layer(11, 7, kind, rng);
-        const Tensor before = linear->quantized->dequantized();
+        const Tensor before = linear->weight.quantized->dequantized();
         const Tensor x = random_tensor({4, 11}, rng, false);
         LinearWithLoRA lora(linear, {.rank = 3, .alpha = 5}, rng);
         check_matches(lora(x), (*linear)(x));
@@ -294,7 +292,7 @@ TEST_CASE("quantize: LoRA and DoRA around a quantised Linear start from it and t
                 CHECK(last < 0.6 * first);
                 check_matches((*dora.merged())(x), dora(x));
             }
-        CHECK(same_bits(linear->quantized->dequantized(), before));
+        CHECK(same_bits(linear->weight.quantized->dequantized(), before));
     }
 }
 
@@ -304,7 +302,7 @@ static void check_as_around_restored(AdapterConfig options, Shape s) {
     Rng rng(7);
     for (const Quantization kind : kKinds) {
         auto linear = quantized_layer(s[1], s[2], kind, rng);
-        auto restored = std::make_shared<Linear>(linear->quantized->dequantized(), linear->bias);
+        auto restored = std::make_shared<Linear>(linear->weight.quantized->dequantized(), linear->bias);
         Layer around_quantized(linear, options, rng), around_restored(restored, options, rng);
         train_by_chance(around_quantized, rng);
         StateDict state = around_quantized.state_dict();
