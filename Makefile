@@ -28,9 +28,10 @@ LIBRARY  = $(BUILD)/libslimgrad.a
 SOURCES  = $(wildcard core/*.cpp data/*.cpp nn/*.cpp optim/*.cpp)
 TESTS    = $(wildcard tests/*.cpp tests/core/*.cpp tests/data/*.cpp tests/nn/*.cpp \
              tests/optim/*.cpp tests/apps/*.cpp tests/reference/*.cpp)
+# Programs that the tests call, too. Their main is apps/main.cpp.
+CALLED   = mnist predict adapter
 object   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(1))
-SHARED   = $(call object,$(addprefix apps/,program.cpp adapter_report.cpp drawing.cpp report.cpp \
-             report_layer.cpp))
+SHARED   = $(call object,apps/program.cpp $(wildcard apps/report/*.cpp))
 
 all: $(LIBRARY) $(PROGRAMS)  ## the library and the programs, in build/
 
@@ -39,18 +40,24 @@ $(LIBRARY): $(call object,$(SOURCES))
 	@echo "  ar      $@"
 	@ar rcs $@ $^
 
-$(PROGRAMS): $(BUILD)/%: $(BUILD)/obj/apps/%.o $(SHARED) $(LIBRARY)
+$(PROGRAMS): $(BUILD)/%: $(SHARED) $(LIBRARY)
 	@echo "  link    $@"
 	@$(CXX) $(FLAGS) $(filter %.o,$^) $(LIBRARY) -lopenblas $(MPI_LIBS) -o $@
-$(BUILD)/bench: $(call object,apps/bench_cases.cpp)
+$(BUILD)/bench: $(call object,$(wildcard apps/bench/*.cpp))
+$(BUILD)/mnist_mpi: $(call object,apps/mpi/mnist_mpi.cpp)
+$(addprefix $(BUILD)/,graph notebook tokens $(CALLED)): $(BUILD)/%: $(BUILD)/obj/apps/%.o
+$(addprefix $(BUILD)/,$(CALLED)): $(BUILD)/%: $(BUILD)/obj/main/%.o
+$(BUILD)/obj/main/%.o: apps/main.cpp
+	@mkdir -p $(@D)
+	@$(CXX) $(FLAGS) -DPROGRAM=$* -c $< -o $@
 
 # Open MPI's compiler knows where its headers are, which are not ours to warn about.
 $(BUILD)/mnist_mpi: MPI_LIBS = $(shell mpicxx --showme:link)
-$(BUILD)/obj/apps/mnist_mpi.o: FLAGS += -DOMPI_SKIP_MPICXX $(addprefix -isystem ,$(or \
+$(BUILD)/obj/apps/mpi/mnist_mpi.o: FLAGS += -DOMPI_SKIP_MPICXX $(addprefix -isystem ,$(or \
   $(shell mpicxx --showme:incdirs 2>/dev/null),$(error MPI=1 needs Open MPI, and there is no \
   mpicxx of it here. hint: make MPI=1 deps)))
 
-$(BUILD)/tests: $(call object,$(TESTS)) $(SHARED) $(LIBRARY)
+$(BUILD)/tests: $(call object,$(TESTS) $(CALLED:%=apps/%.cpp)) $(SHARED) $(LIBRARY)
 	@echo "  link    $@"
 	@$(CXX) $(FLAGS) $^ -lopenblas -o $@
 
@@ -129,7 +136,7 @@ bench:  ## how fast it is, as ratios to what could not be cheaper
 PYTHON = $(VENV)/bin/python
 bench-torch:  ## the same steps in PyTorch and PEFT, in turn with ours; PYTHON=... for another
 	@$(MAKE) -j$(JOBS) $(BUILD)/bench $(if $(filter $(VENV)/%,$(PYTHON)),$(VENV)/installed)
-	@$(PYTHON) apps/bench_torch.py --bench $(BUILD)/bench $(ARGS)
+	@$(PYTHON) apps/bench/bench_torch.py --bench $(BUILD)/bench $(ARGS)
 
 lines:  ## code lines per folder, comments and blank lines not counted
 	@for folder in core data nn optim apps tests; do \
@@ -143,7 +150,7 @@ check-includes:  ## no folder includes one that comes after it: core, data, nn, 
 	@! grep -nE '#include "(optim|apps|tests)/' nn/*.h nn/*.cpp
 	@! grep -nE '#include "(apps|tests)/' optim/*.h optim/*.cpp
 	@! grep -rlE '#include <(cblas|nlohmann|stb|mpi)' core data nn optim apps | \
-	  grep -vxE 'core/gemm.cpp|data/json.cpp|data/image.cpp|apps/mnist_mpi.cpp'
+	  grep -vxE 'core/gemm.cpp|data/json.cpp|data/image.cpp|apps/mpi/mnist_mpi.cpp'
 	@echo "includes are in order"
 
 # ---- lessons -------------------------------------------------------------------------------------

@@ -7,11 +7,11 @@
 #include <cstdio>
 #include <filesystem>  // equivalent
 
-#include "apps/adapter_report.h"
+#include "apps/report/adapter_report.h"
 #include "apps/program.h"
 #include "nn/peft.h"
 
-using namespace slim;
+namespace slim {
 
 namespace {
 
@@ -33,6 +33,8 @@ void merge(const std::string& folder, const std::string& base_path, const std::s
     }
     std::printf("%s: written, %zu tensors\n", out_path.c_str(), merged.tensors.size());
 }
+
+}  // namespace
 
 int adapter(int argc, char** argv) {
     std::string base, out;
@@ -65,6 +67,4 @@ int adapter(int argc, char** argv) {
     return 0;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) { return run_program(argc, argv, adapter); }
+}  // namespace slim

@@ -11,7 +11,7 @@
 #include <map>
 
 #include "apps/program.h"
-#include "apps/report.h"
+#include "apps/report/report.h"
 #include "core/gemm.h"
 #include "core/random.h"
 #include "core/trace.h"
@@ -25,7 +25,7 @@
 #include "optim/checkpoint.h"
 #include "optim/trainer.h"
 
-using namespace slim;
+namespace slim {
 
 namespace {
 
@@ -287,6 +287,8 @@ void check_settings(const Settings& s) {
         if (!folder.empty()) make_folders(folder);
 }
 
+}  // namespace
+
 int mnist(int argc, char** argv) {
     Settings s;
     Options options("Pretrains an MLP on MNIST, then compares full fine-tuning, LoRA and DoRA.");
@@ -348,6 +350,4 @@ int mnist(int argc, char** argv) {
     return 0;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) { return run_program(argc, argv, mnist); }
+}  // namespace slim

@@ -28,7 +28,7 @@
 #include "optim/schedule.h"
 #include "optim/trainer.h"
 
-using namespace slim;
+namespace slim {
 
 namespace {
 
@@ -193,6 +193,8 @@ void show(const std::string& name, const Bytes& digit, const std::vector<real>& 
     std::printf("\n");
 }
 
+}  // namespace
+
 int predict(int argc, char** argv) {
     std::string base, adapter, data = "data/mnist";
     bool ascii = false;
@@ -233,6 +235,4 @@ int predict(int argc, char** argv) {
     return digits.size() == paths.size() ? 0 : 1;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) { return run_program(argc, argv, predict); }
+}  // namespace slim

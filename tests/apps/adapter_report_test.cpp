@@ -1,5 +1,5 @@
 // What build/adapter says about adapters in files.
-#include "apps/adapter_report.h"
+#include "apps/report/adapter_report.h"
 
 #include <limits>
 

@@ -1,5 +1,5 @@
 // The report: what it collects from a model, and that the page is well formed and says it.
-#include "apps/report.h"
+#include "apps/report/report.h"
 
 #include <algorithm>  // sort
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/report.h"
+#include "apps/report/report.h"
 
 namespace slim {
 

@@ -1,5 +1,5 @@
 // The works and the list of cases. See bench_cases.h.
-#include "apps/bench_cases.h"
+#include "apps/bench/bench_cases.h"
 
 #include <algorithm>  // copy_n, max, min
 #include <memory>

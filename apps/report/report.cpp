@@ -1,14 +1,14 @@
 // The report page. See report.h. Read it from the end: report_html() is the page, and each section
 // is a function above it or in report_layer.cpp; drawing.h has the tools.
-#include "apps/report.h"
+#include "apps/report/report.h"
 
 #include <algorithm>  // max, min, sort, stable_sort
 #include <cmath>      // exp, fabs, log10, pow
 #include <functional>
 #include <optional>
 
-#include "apps/drawing.h"
-#include "apps/report_layer.h"
+#include "apps/report/drawing.h"
+#include "apps/report/report_layer.h"
 #include "core/autograd.h"
 #include "core/ops.h"
 #include "data/batches.h"

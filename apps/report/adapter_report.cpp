@@ -1,5 +1,5 @@
 // Texts about adapters. See adapter_report.h.
-#include "apps/adapter_report.h"
+#include "apps/report/adapter_report.h"
 
 #include <algorithm>  // max, minmax_element
 #include <cmath>      // fabs, isfinite, sqrt

@@ -172,7 +172,7 @@ def set_threads(threads):
 # ---- turns ---------------------------------------------------------------------------------------
 
 def seconds_of(step, calls):
-    """The processor's time; with several threads the time on the wall. (apps/bench.cpp, too)"""
+    """The processor's time; with several threads the time on the wall. (apps/bench/bench.cpp, too)"""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     start = clock()
     for _ in range(calls):

@@ -1,10 +1,10 @@
 // The first layer in the report. See report_layer.h.
-#include "apps/report_layer.h"
+#include "apps/report/report_layer.h"
 
 #include <algorithm>  // clamp, min, nth_element, partial_sort
 #include <cmath>      // fabs, lround
 
-#include "apps/drawing.h"
+#include "apps/report/drawing.h"
 #include "core/autograd.h"
 #include "core/ops.h"
 #include "nn/dora.h"

@@ -12,7 +12,7 @@
 #include <iostream>   // cin
 #include <thread>     // sleep_for
 
-#include "apps/bench_cases.h"
+#include "apps/bench/bench_cases.h"
 #include "apps/program.h"
 #include "core/check.h"
 #include "core/gemm.h"

@@ -1,5 +1,5 @@
 // Drawing for the report. See drawing.h.
-#include "apps/drawing.h"
+#include "apps/report/drawing.h"
 
 #include <algorithm>  // max, min
 #include <cstdarg>
