@@ -87,7 +87,7 @@ struct Settings {
 };
 
 struct Data {
-    ImageSet train, test;
+    DataSet train, test;
 };
 
 Row evaluate_row(const std::string& method, Module& model, const Data& data,

@@ -7,6 +7,7 @@
 #include "apps/program.h"
 #include "core/autograd.h"
 #include "core/ops.h"
+#include "data/mnist.h"
 #include "nn/linear.h"
 #include "nn/sequential.h"
 #include "optim/adam.h"
@@ -78,8 +79,8 @@ struct LinearWithDoRAMerged : LinearWithLoRA {  // m times the direction of each
 };
 
 // ---- cell 8: evaluation and training ----
-double compute_accuracy(Module& m, const ImageSet& set) { return 100 * evaluate(m, set).accuracy; }
-void train(int epochs, Module& model, Optimizer& optimizer, const ImageSet& set) {
+double compute_accuracy(Module& m, const DataSet& set) { return 100 * evaluate(m, set).accuracy; }
+void train(int epochs, Module& model, Optimizer& optimizer, const DataSet& set) {
     const std::time_t start = std::time(nullptr);
     Batches train_loader(set, 64);  // in the order of the file, as shuffle=False
     for (int epoch = 1; epoch <= epochs; epoch++, train_loader.in_order()) {
@@ -125,8 +126,8 @@ int run(int argc, char** argv) {
     // ---- cells 6 to 8: the model, the data, pretraining ----
     MultilayerPerceptron model(784, 128, 256, 10, rng);
     Adam optimizer_pretrained(model.parameters(), {.lr = 0.005});
-    const ImageSet train_set = load_mnist(data, Split::kTrain);
-    const ImageSet test_set = load_mnist(data, Split::kTest);
+    const DataSet train_set = load_mnist(data, Split::kTrain);
+    const DataSet test_set = load_mnist(data, Split::kTest);
     train(int(num_epochs), model, optimizer_pretrained, train_set);
     std::printf("Test accuracy: %.2f%%\n\n", compute_accuracy(model, test_set));
     // ---- cells 9 and 10: a copy, and its layers exchanged ----

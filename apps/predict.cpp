@@ -49,8 +49,8 @@ float between_pixels(const uint8_t* image, int rows, int cols, float y, float x)
 
 // The same digits as other hands might have written them: each one turned, slanted, stretched and
 // moved a little. MNIST's writers were few, and all wrote on the same form; strangers do not.
-ImageSet distorted(const ImageSet& set, Rng& rng) {
-    ImageSet result = set;
+DataSet distorted(const DataSet& set, Rng& rng) {
+    DataSet result = set;
     const int rows = int(set.rows), cols = int(set.cols);
     const float middle_y = float(rows - 1) / 2, middle_x = float(cols - 1) / 2;
     for (int64_t i = 0; i < set.count; i++) {
@@ -77,7 +77,7 @@ ImageSet distorted(const ImageSet& set, Rng& rng) {
 // Trains the model on MNIST, each epoch on new distortions of it. The learning rate falls to zero.
 void train_base(Module& model, const std::string& data) {
     const int epochs = 5;
-    const ImageSet images = load_mnist(data, Split::kTrain), test = load_mnist(data, Split::kTest);
+    const DataSet images = load_mnist(data, Split::kTrain), test = load_mnist(data, Split::kTest);
     Rng rng(1);
     Adam adam(model.parameters(), {.lr = 0.003});
     TrainOptions options{.epochs = 1, .batch_size = 128, .shuffle = true, .show_progress = false};
@@ -170,7 +170,7 @@ std::string bar(int digit, double probability, bool ascii) {
 // The probability of each of the ten digits, for one image [28, 28].
 std::vector<real> probabilities(Module& model, const Bytes& digit) {
     const NoGrad no_grad;
-    const ImageSet one{digit, {0}, 1, kDigitSide, kDigitSide};
+    const DataSet one{digit, {0}, 1, kDigitSide, kDigitSide};
     return softmax(model(batch_of(one, 0, 1).x)).to_vector();
 }
 

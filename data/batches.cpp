@@ -1,38 +1,43 @@
 // Mini-batches: pixels become floats here, each time an image is used. See batches.h.
 #include "data/batches.h"
 
-#include <algorithm>  // min
+#include <algorithm>  // copy_n, min
 
 namespace slim {
 
 namespace {
 
-// Row i of x, and its label, from one image of the set. Dividing, rather than multiplying by the
+// Row i of x, and its label, from one row of the set. Dividing, rather than multiplying by the
 // rounded 1 / 255, gives PyTorch's numbers to the bit (torchvision's ToTensor).
-void put_image(const ImageSet& set, int64_t image, int64_t i, real* x, std::vector<int>& labels) {
-    const int64_t features = set.features();
-    const uint8_t* pixels = set.pixels.data() + image * features;
+void put_image(const DataSet& set, int64_t image, int64_t i, real* x, std::vector<int>& labels) {
+    const int64_t features = set.features(), start = image * features;
     real* row = x + i * features;
-    for (int64_t k = 0; k < features; k++) row[k] = real(pixels[k]) / 255;
     labels[size_t(i)] = set.labels[size_t(image)];
+    if (!set.values.empty()) {
+        std::copy_n(set.values.data() + start, features, row);
+        return;
+    }
+    const uint8_t* pixels = set.pixels.data() + start;
+    for (int64_t k = 0; k < features; k++) row[k] = real(pixels[k]) / 255;
 }
 
-void prefetch_image(const ImageSet& set, int64_t image) {
+void prefetch_image(const DataSet& set, int64_t image) {
+    if (set.pixels.empty()) return;
     const uint8_t* pixels = set.pixels.data() + image * set.features();
     for (int64_t k = 0; k < set.features(); k += 64) __builtin_prefetch(pixels + k);
 }
 
 }  // namespace
 
-Batches::Batches(const ImageSet& set, int64_t batch_size, Shard shard)
+Batches::Batches(const DataSet& set, int64_t batch_size, Shard shard)
     : set_(set), batch_size_(batch_size), shard_(shard) {
     check(batch_size > 0, "Batches: a batch size of ", batch_size, "; it must be at least 1");
     check(shard.index >= 0 && shard.index < shard.count, "Batches: shard ", shard.index, " of ",
           shard.count, "; it must be one of 0 .. count - 1");
     check(set.count > 0, "Batches: the set has no images; there must be at least 1");
-    check(int64_t(set.pixels.size()) == set.count * set.features() &&
+    check(int64_t(set.pixels.size() + set.values.size()) == set.count * set.features() &&
               int64_t(set.labels.size()) == set.count,
-          "Batches: a set of ", set.count, " images with ", set.pixels.size(), " pixels and ",
+          "Batches: a set of ", set.count, " images with ", set.pixels.size() + set.values.size(), " numbers and ",
           set.labels.size(), " labels; there must be ", set.rows, " x ", set.cols,
           " pixels and one label for each image");
 }
@@ -82,7 +87,7 @@ void Batches::resume(const State& state) {
     state_.next = state.next;
 }
 
-Batch batch_of(const ImageSet& set, int64_t first, int64_t count) {
+Batch batch_of(const DataSet& set, int64_t first, int64_t count) {
     check(first >= 0 && count >= 0 && first <= set.count && count <= set.count - first,
           "batch_of: ", count, " images from number ", first, " on, of a set of ", set.count);
     Batch batch{Tensor({count, set.features()}), std::vector<int>(size_t(count))};

@@ -1,4 +1,4 @@
-// Cuts an ImageSet into mini-batches, in order or shuffled:
+// Cuts an DataSet into mini-batches, in order or shuffled:
 //
 //     Batches batches(train, 64);
 //     for (int epoch = 0; epoch < 10; epoch++) {
@@ -12,12 +12,12 @@
 
 #include "core/random.h"
 #include "core/tensor.h"
-#include "data/mnist.h"
+#include "data/dataset.h"
 
 namespace slim {
 
 struct Batch {
-    Tensor x;                 // [n, rows * cols], pixels as value / 255, so from 0 to 1
+    Tensor x;                 // [n, features]; pixels as value / 255, so from 0 to 1
     std::vector<int> labels;  // [n]
 };
 
@@ -29,8 +29,8 @@ struct Shard {
 class Batches {
 public:
     // Keeps a reference to set; starts in order. With a shard, next() gives that part of a batch.
-    Batches(const ImageSet& set, int64_t batch_size, Shard shard = {});
-    Batches(ImageSet&& temporary, int64_t, Shard = {}) = delete;
+    Batches(const DataSet& set, int64_t batch_size, Shard shard = {});
+    Batches(DataSet&& temporary, int64_t, Shard = {}) = delete;
 
     void in_order();         // a new epoch, in the order of the file
     void shuffle(Rng& rng);  // a new epoch, in an order drawn from rng
@@ -51,7 +51,7 @@ public:
     void resume(const State& state);  // throws when it does not fit the set
 
 private:
-    const ImageSet& set_;
+    const DataSet& set_;
     int64_t batch_size_;
     Shard shard_;
     State state_;
@@ -59,6 +59,6 @@ private:
 };
 
 // Images first .. first + count - 1 as one batch, for evaluation.
-Batch batch_of(const ImageSet& set, int64_t first, int64_t count);
+Batch batch_of(const DataSet& set, int64_t first, int64_t count);
 
 }  // namespace slim

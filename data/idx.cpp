@@ -1,6 +1,9 @@
 // The IDX reader: nothing in the file is believed before it is checked. See idx.h.
 #include "data/idx.h"
 
+#include <bit>    // bit_cast
+#include <cmath>  // isfinite
+
 namespace slim {
 
 IdxFile read_idx(const std::string& path) { return parse_idx(read_file(path), path); }
@@ -22,8 +25,9 @@ IdxFile parse_idx(Bytes bytes, const std::string& name) {
     if (!magic)
         fail(name, ": not an IDX file: it has ", bytes.size(), " bytes and does not begin with ",
              "two zero bytes, type and dimensions", looks_like(bytes));
-    check(bytes[2] == 0x08, name, ": not readable: the values are of IDX type ", int(bytes[2]),
-          "; only type 8, unsigned bytes, is read");
+    const bool is_float = bytes[2] == 0x0d;
+    check(bytes[2] == 0x08 || is_float, name, ": not readable: the values are of IDX type ",
+          int(bytes[2]), "; types 8, unsigned bytes, and 13, 32-bit floats, are read");
     const size_t dims = bytes[3], header = 4 + 4 * dims;
     check(dims > 0, name, ": not readable: it has 0 dimensions; there must be at least 1");
     check(bytes.size() >= header, name, ": truncated: ", bytes.size(), " bytes; the header for ",
@@ -34,12 +38,12 @@ IdxFile parse_idx(Bytes bytes, const std::string& name) {
     for (size_t at = 4; at < header; at += 4)
         shape.push_back(int64_t(bytes[at]) << 24 | bytes[at + 1] << 16 | bytes[at + 2] << 8 |
                         bytes[at + 3]);
-    int64_t size = 1;
+    int64_t size = is_float ? 4 : 1;
     for (int64_t n : shape)
         check(!__builtin_mul_overflow(size, n, &size), name, ": not readable: the shape ", shape,
               " has more values than 63 bits can count");
     const int64_t got = int64_t(bytes.size() - header);
-    if (got != size && little_endian_size(bytes, dims) == got)
+    if (got != size && little_endian_size(bytes, dims) * (is_float ? 4 : 1) == got)
         fail(name, ": not readable: its dimensions are little-endian, and IDX is big-endian",
              ". hint: write them with the highest byte first, in numpy as dtype '>u4'");
     check(got == size, name, got < size ? ": truncated: " : ": too long: ", got,
@@ -47,7 +51,16 @@ IdxFile parse_idx(Bytes bytes, const std::string& name) {
 
     // Cutting the header off moves the rest down in place, which costs no second copy.
     bytes.erase(bytes.begin(), bytes.begin() + int64_t(header));
-    return {shape, std::move(bytes)};
+    if (!is_float) return {shape, std::move(bytes), {}};
+    IdxFile file{shape, {}, {}};
+    for (size_t at = 0; at < bytes.size(); at += 4) {
+        const uint32_t bits = uint32_t(bytes[at]) << 24 | uint32_t(bytes[at + 1]) << 16 |
+                              uint32_t(bytes[at + 2]) << 8 | bytes[at + 3];
+        file.floats.push_back(std::bit_cast<float>(bits));
+        check(std::isfinite(file.floats.back()), name, ": value ", at / 4,
+              " is not finite; each must be");
+    }
+    return file;
 }
 
 }  // namespace slim

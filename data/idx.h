@@ -1,6 +1,7 @@
 // IDX, the file format of MNIST. All numbers are big-endian:
 //
-//     00 00 08 03                the type of the values (08: unsigned bytes), the dimensions' count
+//     00 00 08 03                the type of the values (08: unsigned bytes, 0d: 32-bit floats) and
+//                                the number of dimensions
 //     00 00 ea 60  00 00 00 1c   each dimension as 32 bits: 60000, 28,
 //     00 00 00 1c                28
 //     ...                        the values, row-major, up to the end of the file
@@ -14,8 +15,9 @@
 namespace slim {
 
 struct IdxFile {
-    Shape shape;   // 1 to 255 dimensions
-    Bytes values;  // as many as the product of the shape
+    Shape shape;                // 1 to 255 dimensions
+    Bytes values;               // as many as the product of the shape, or, of floats, none
+    std::vector<float> floats;  // the same of floats
 };
 
 // Throws a sentence that begins with the file's name and says what is wrong, and what the file

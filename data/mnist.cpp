@@ -1,7 +1,6 @@
 // Finds the files of a data set, and checks that images and labels belong together. See mnist.h.
 #include "data/mnist.h"
 
-#include <algorithm>  // find_if
 #include <filesystem>
 
 #include "data/idx.h"
@@ -28,24 +27,28 @@ std::string data_folder(const std::string& folder) {
     return folder;
 }
 
-// The same file goes by several names: with '-' before idx in the original, with '.' in archives.
-std::string locate(const std::string& folder, const std::string& name, const std::string& type) {
-    const std::string dashed = folder + "/" + name + "-" + type;
-    const std::string dotted = folder + "/" + name + "." + type;
-    for (const std::string& path : {dashed, dotted}) {
-        if (file_exists(path)) return path;
-        check(!file_exists(path + ".gz"), path, ": only the packed file is there. hint: gunzip ",
-              path, ".gz");
-    }
-    const std::string similar = similar_file(folder, name + "-" + type);
-    fail(dashed, ": there is no such file. hint: ",
+// The same file goes by several names: with '-' before idx in the original, with '.' in archives,
+// and of floats, with their type and dimensions.
+std::string locate(const std::string& folder, const std::string& name,
+                   const std::vector<std::string>& types) {
+    const std::string usual = folder + "/" + name + "-" + types[0];
+    for (const std::string& type : types)
+        for (const char* dot : {"-", "."}) {
+            const std::string path = folder + "/" + name + dot + type;
+            if (file_exists(path)) return path;
+            check(!file_exists(path + ".gz"), path, ": only the packed file is there",
+                  ". hint: gunzip ", path, ".gz");
+        }
+    const std::string similar = similar_file(folder, name + "-" + types[0]);
+    fail(usual, ": there is no such file. hint: ",
          similar.empty() ? "make data fetches MNIST into data/mnist"
                          : "ln -s " + std::filesystem::path(similar).filename().string() + " " +
-                               dashed);
+                               usual);
 }
 
 IdxFile read(const std::string& path, size_t dims, const char* wanted) {
     IdxFile file = read_idx(path);
+    if (!file.floats.empty()) dims = file.shape.size();  // of floats, any will do
     check(file.shape.size() == dims, path, ": wrong shape: ", file.shape, "; ", wanted,
           " have ", dims, " dimensions",
           dims == 3 && file.shape.size() == 1
@@ -58,29 +61,24 @@ IdxFile read(const std::string& path, size_t dims, const char* wanted) {
 
 }  // namespace
 
-ImageSet load_mnist(const std::string& root, Split split) {
+DataSet load_mnist(const std::string& root, Split split) {
     const std::string prefix = split == Split::kTrain ? "train" : "t10k";
     const std::string folder = data_folder(root);
-    const std::string image_path = locate(folder, prefix + "-images", "idx3-ubyte");
-    const std::string label_path = locate(folder, prefix + "-labels", "idx1-ubyte");
-    IdxFile images = read(image_path, 3, "images");
+    const std::string image_path = locate(
+        folder, prefix + "-images", {"idx3-ubyte", "idx2-ubyte", "idx2-float", "idx3-float"});
+    const std::string label_path = locate(folder, prefix + "-labels", {"idx1-ubyte"});
+    IdxFile images = read(image_path, image_path.find("idx2") != std::string::npos ? 2 : 3, "images");
     IdxFile labels = read(label_path, 1, "labels");
-
-    ImageSet set;
-    set.count = images.shape[0];
-    set.rows = images.shape[1];
-    set.cols = images.shape[2];
-    check(!images.values.empty(), image_path, ": no images: the shape is ", images.shape);
-    check(labels.shape[0] == set.count, label_path, ": ", labels.shape[0], " labels for the ",
-          set.count, " images of ", image_path, "; each image needs one");
-    const auto bad = std::find_if(labels.values.begin(), labels.values.end(),
-                                  [](uint8_t label) { return label > 9; });
-    if (bad != labels.values.end())
-        fail(label_path, ": label ", int(*bad), " at index ", bad - labels.values.begin(),
-             "; the model here has ten classes, 0 to 9",
-             ". hint: use a set of ten classes; of EMNIST, that is emnist-digits or emnist-mnist");
-    set.pixels = std::move(images.values);
-    set.labels = std::move(labels.values);
+    const Shape& shape = images.shape;
+    const bool is_float = !images.floats.empty();
+    check(is_float || !images.values.empty(), image_path, ": no images: the shape is ", shape);
+    check(labels.floats.empty(), label_path, ": labels are bytes, and these are floats");
+    check(labels.shape[0] == shape[0], label_path, ": ", labels.shape[0], " labels for the ",
+          shape[0], " images of ", image_path, "; each image needs one");
+    DataSet set{std::move(images.values), std::move(labels.values), shape[0], 1, 0,
+                std::move(images.floats)};
+    if (shape.size() == 3 && !is_float) set.rows = shape[1];
+    set.cols = int64_t(is_float ? set.values.size() : set.pixels.size()) / set.count / set.rows;
     return set;
 }
 

@@ -24,11 +24,18 @@ Tensor Sequential::forward(const Tensor& x) {
     return y;
 }
 
+MultilayerPerceptron::MultilayerPerceptron(const std::vector<int64_t>& widths, Rng& rng)
+    : layers({}) {
+    check(widths.size() >= 2, "MultilayerPerceptron: ", widths.size(),
+          " widths; at least those of its inputs and outputs are needed");
+    for (size_t i = 0; i + 1 < widths.size(); i++) {
+        if (i > 0) layers.layers.push_back(std::make_shared<ReLU>());
+        layers.layers.push_back(std::make_shared<Linear>(widths[i], widths[i + 1], rng));
+    }
+}
+
 MultilayerPerceptron::MultilayerPerceptron(int64_t inputs, int64_t hidden_1, int64_t hidden_2,
                                            int64_t classes, Rng& rng)
-    // Braces evaluate from left to right, so the layers draw their numbers in this order.
-    : layers({std::make_shared<Linear>(inputs, hidden_1, rng), std::make_shared<ReLU>(),
-              std::make_shared<Linear>(hidden_1, hidden_2, rng), std::make_shared<ReLU>(),
-              std::make_shared<Linear>(hidden_2, classes, rng)}) {}
+    : MultilayerPerceptron({inputs, hidden_1, hidden_2, classes}, rng) {}
 
 }  // namespace slim

@@ -20,11 +20,13 @@ struct Sequential : Module {
     Tensor forward(const Tensor& x) override;
 };
 
-// The model of the tutorials: Linear, ReLU, Linear, ReLU, Linear, named layers.0 to layers.4.
-// x [batch, inputs] -> logits [batch, classes].
+// Linear layers with a ReLU between each two, named layers.0, layers.2, ... as in the tutorials.
+// x [batch, widths.front()] -> logits [batch, widths.back()].
 struct MultilayerPerceptron : Module {
     Sequential layers;
 
+    MultilayerPerceptron(const std::vector<int64_t>& widths, Rng& rng);
+    // The model of the tutorials: three layers.
     MultilayerPerceptron(int64_t inputs, int64_t hidden_1, int64_t hidden_2, int64_t classes,
                          Rng& rng);
 

@@ -18,6 +18,23 @@ void save_parameters(Module& module, const std::string& path) {
     write_safetensors(path, file);
 }
 
+std::vector<int64_t> perceptron_widths(const std::string& path) {
+    const TensorFile file = read_safetensors(path);
+    std::vector<int64_t> widths;
+    for (int64_t layer = 0;; layer += 2) {
+        const auto at = file.tensors.find("layers." + to_text(layer) + ".weight");
+        if (at == file.tensors.end()) break;
+        const Shape& shape = at->second.shape;  // [out, in]
+        check(shape.size() == 2 && (widths.empty() || widths.back() == shape[1]), path, ": ",
+              at->first, " has the shape ", shape, ", which does not fit the layer before it");
+        if (widths.empty()) widths.push_back(shape[1]);
+        widths.push_back(shape[0]);
+    }
+    check(!widths.empty(), path, ": not a perceptron: there is no layers.0.weight",
+          ". hint: use a file that mnist --save wrote");
+    return widths;
+}
+
 void load_parameters(Module& module, const std::string& path) {
     const TensorFile file = read_safetensors(path);
     StateDict state;

@@ -14,6 +14,9 @@ namespace slim {
 // that is an error, as the file would not be the model.
 void save_parameters(Module& module, const std::string& path);
 
+// Returns the widths of the MultilayerPerceptron in the file, from inputs to classes.
+std::vector<int64_t> perceptron_widths(const std::string& path);
+
 // Strict: the file must hold exactly the names and shapes of the module's state dict. On an error
 // the module is unchanged. Numbers of another precision are converted.
 void load_parameters(Module& module, const std::string& path);

@@ -167,9 +167,10 @@ void check_frozen(const StateDict& state, const TrainState& run, const std::stri
 
 }  // namespace
 
-std::string describe_data(const ImageSet& images, int64_t batch_size, bool shuffle) {
-    const uint64_t bits = hash(images.labels.data(), images.labels.size(),
-                               hash(images.pixels.data(), images.pixels.size(), 0));
+std::string describe_data(const DataSet& images, int64_t batch_size, bool shuffle) {
+    uint64_t bits = hash(images.pixels.data(), images.pixels.size(), 0);
+    bits = hash(images.values.data(), images.values.size() * sizeof(float), bits);
+    bits = hash(images.labels.data(), images.labels.size(), bits);
     return to_text(images.count) + " images of " + to_text(images.rows) + " x " +
            to_text(images.cols) + " (fingerprint " + std::to_string(bits) + "), " +
            to_text(batch_size) + " per step, " + (shuffle ? "shuffled" : "in order");

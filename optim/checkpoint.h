@@ -35,7 +35,7 @@ struct TrainState {
 };
 
 // Returns a text that tells data sets and ways through them apart.
-std::string describe_data(const ImageSet& images, int64_t batch_size, bool shuffle);
+std::string describe_data(const DataSet& images, int64_t batch_size, bool shuffle);
 
 // Returns a short text that differs, in practice, where a parameter or quantised weight differs.
 std::string fingerprint(Module& model);

@@ -56,7 +56,7 @@ static std::string origin(Module& model) {
     return where.empty() ? "all parameters are finite" : where;
 }
 
-Evaluation evaluate(Module& model, const ImageSet& images, int64_t batch_size) {
+Evaluation evaluate(Module& model, const DataSet& images, int64_t batch_size) {
     check(batch_size > 0, "evaluate: a batch size of ", batch_size, "; it must be at least 1");
     check(images.count > 0, "evaluate: the set has no images; there must be at least 1");
     const NoGrad no_grad;
@@ -125,7 +125,7 @@ static void check_parameters(const TrainState& run) {
           "; nothing is saved. hint: try a smaller learning rate");
 }
 
-TrainReport train(Module& model, Optimizer& optimizer, const ImageSet& images, Rng& rng,
+TrainReport train(Module& model, Optimizer& optimizer, const DataSet& images, Rng& rng,
                   const TrainOptions& options) {
     check(options.epochs >= 0, "train: ", options.epochs, " epochs; the number must be 0 or more");
     check(options.accumulate >= 1 && options.batch_size % options.accumulate == 0,

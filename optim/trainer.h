@@ -20,7 +20,7 @@ struct Evaluation {
 // Runs the model over all images, in evaluation mode and without recording a graph. Leaves the
 // model's mode as it was. Throws when a logit is not finite, and says where the first such value
 // stands.
-Evaluation evaluate(Module& model, const ImageSet& images, int64_t batch_size = 500);
+Evaluation evaluate(Module& model, const DataSet& images, int64_t batch_size = 500);
 
 // Returns the first value of the parameters that is not finite: "layers.0.weight holds nan at
 // (3, 4)"; "" if there is none.
@@ -52,7 +52,7 @@ struct TrainOptions {
 
     // Images to evaluate the model on after each epoch, outside of its seconds. It does not change
     // what is trained, to the bit.
-    const ImageSet* test = nullptr;
+    const DataSet* test = nullptr;
     bool evaluate_training_set = false;  // the same on the images that it is trained on
 
     // Called after each step and after each epoch, for output of one's own.
@@ -83,7 +83,7 @@ struct TrainReport {
 // not finite after an epoch; the error says where. SIGINT (Ctrl-C), SIGTERM and SIGHUP end training
 // after the present step, and the checkpoint is written. rng draws the shuffled orders. A run that
 // is resumed from its checkpoint ends in the same bits as one that was never stopped.
-TrainReport train(Module& model, Optimizer& optimizer, const ImageSet& images, Rng& rng,
+TrainReport train(Module& model, Optimizer& optimizer, const DataSet& images, Rng& rng,
                   const TrainOptions& options = {});
 
 }  // namespace slim

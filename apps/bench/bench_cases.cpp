@@ -71,9 +71,9 @@ AdapterConfig config_for(What what, int64_t rank, Axis axis, NormGradient gradie
 }
 
 // Pixels as sparse as those of digits; with a dark border, only in the middle 20 x 20.
-ImageSet random_images(int64_t count, bool dark_border = false) {
+DataSet random_images(int64_t count, bool dark_border = false) {
     Rng rng(1);
-    ImageSet set{Bytes(size_t(count * 784)), Bytes(size_t(count)), count, 28, 28};
+    DataSet set{Bytes(size_t(count * 784)), Bytes(size_t(count)), count, 28, 28};
     for (int64_t i = 0; i < count * 784; i++) {
         const int64_t row = i % 784 / 28, col = i % 28;
         const bool dark = dark_border && (std::min(row, col) < 4 || std::max(row, col) >= 24);
@@ -123,7 +123,7 @@ Work mnist_step(What what, int64_t batch = 64, Axis axis = Axis::kOut,
 Work step_after(int64_t steps) {
     auto training = std::make_shared<Training>();
     training->step(batch_of(random_images(64), 0, 64));
-    const ImageSet images = random_images(6400, true);
+    const DataSet images = random_images(6400, true);
     std::vector<Batch> batches;
     for (int64_t i = 0; i < 100; i++) batches.push_back(batch_of(images, 64 * i, 64));
     for (int64_t i = 1; i < steps; i++) training->step(batches[size_t(i % 100)]);
@@ -167,7 +167,7 @@ Work wide_evaluation(What what, int64_t width, int64_t batch, int64_t rank, bool
 }
 
 Work epoch_of_batches(bool shuffled) {
-    auto images = std::make_shared<ImageSet>(random_images(6400));
+    auto images = std::make_shared<DataSet>(random_images(6400));
     auto rng = std::make_shared<Rng>(1);
     auto batches = std::make_shared<Batches>(*images, 64);
     return [=, keep = images] {
@@ -179,7 +179,7 @@ Work epoch_of_batches(bool shuffled) {
 }
 
 Work hundred_steps_on_data(bool shuffled) {
-    auto images = std::make_shared<ImageSet>(random_images(6400));
+    auto images = std::make_shared<DataSet>(random_images(6400));
     auto order = std::make_shared<Rng>(1);
     auto batches = std::make_shared<Batches>(*images, 64);
     auto training = std::make_shared<Training>();

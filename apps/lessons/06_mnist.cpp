@@ -44,8 +44,8 @@ static int lesson(int, char**) {
     const int64_t kSteps = 300;  // batches to train on: a third of the training set
     const double kLearningRate = 0.002;
 
-    const ImageSet train_set = load_mnist("data/mnist", Split::kTrain);
-    const ImageSet test_set = load_mnist("data/mnist", Split::kTest);
+    const DataSet train_set = load_mnist("data/mnist", Split::kTrain);
+    const DataSet test_set = load_mnist("data/mnist", Split::kTest);
     std::printf("%ld pictures of %ld x %ld pixels to train on, %ld to test on\n",
                 long(train_set.count), long(train_set.rows), long(train_set.cols),
                 long(test_set.count));

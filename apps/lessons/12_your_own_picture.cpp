@@ -27,7 +27,6 @@
 //   dark on white:       under 300 right
 //   six pixels aside:    under 300 right
 #include <cstdio>
-#include <string>
 #include <vector>
 
 #include "apps/program.h"
@@ -35,6 +34,7 @@
 #include "core/ops.h"
 #include "data/batches.h"
 #include "data/image.h"
+#include "data/mnist.h"
 #include "nn/sequential.h"
 #include "optim/adam.h"
 
@@ -66,7 +66,7 @@ static GreyImage picture_of_drawing() {
 static int lesson(int argc, char** argv) {
     const int64_t kBatch = 64, kSteps = 600, kTested = 1000;
     // Lesson 6 once more, in short.
-    const ImageSet train_set = load_mnist("data/mnist", Split::kTrain);
+    const DataSet train_set = load_mnist("data/mnist", Split::kTrain);
     const Batch test = batch_of(load_mnist("data/mnist", Split::kTest), 0, kTested);
     Rng rng(1);
     MLP model(train_set.features(), 128, 256, 10, rng);

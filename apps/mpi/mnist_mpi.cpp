@@ -99,8 +99,8 @@ void train(const Settings& s, int rank, int ranks) {
     Rng rng{uint64_t(s.seed)};  // the same on all ranks, and so is the order of the images
     const auto model = make_model(s.method, rank == 0 ? s.base : "", rng);
     Adam adam(model->parameters(), {.lr = s.lr});
-    const ImageSet images = load_mnist(s.data, Split::kTrain);
-    const ImageSet test = load_mnist(s.data, Split::kTest);
+    const DataSet images = load_mnist(s.data, Split::kTrain);
+    const DataSet test = load_mnist(s.data, Split::kTest);
     Batches batches(images, s.batch, {rank, ranks});
     batches.shuffle(rng);
     TrainProgress p;

@@ -17,7 +17,7 @@ namespace slim {
 
 // ---- looking at a model -------------------------------------------------------------------------
 
-ModelPictures picture_model(Module& model, const ImageSet& test, size_t mistakes) {
+ModelPictures picture_model(Module& model, const DataSet& test, size_t mistakes) {
     const NoGrad no_grad;
     ModelPictures pictures{test.rows, test.cols, {}, {}, nullptr};
     pictures.first_layer = first_layer_change(model, test.features());

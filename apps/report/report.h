@@ -54,7 +54,7 @@ struct Row {
 
 // Looks at the model: shows it the test set, and takes its first layer apart. The mistakes kept are
 // those where the right answer got the least probability.
-ModelPictures picture_model(Module& model, const ImageSet& test, size_t mistakes = 12);
+ModelPictures picture_model(Module& model, const DataSet& test, size_t mistakes = 12);
 
 // The page; `setup` is a sentence about the run, printed under the title.
 std::string report_html(const std::vector<Row>& rows, const std::string& setup);

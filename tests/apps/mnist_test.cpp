@@ -8,7 +8,7 @@
 
 namespace slim {
 
-static ImageSet first_images(const ImageSet& set, int64_t count) {
+static DataSet first_images(const DataSet& set, int64_t count) {
     return {Bytes(set.pixels.begin(), set.pixels.begin() + count * set.features()),
             Bytes(set.labels.begin(), set.labels.begin() + count), count, set.rows, set.cols};
 }
@@ -19,8 +19,8 @@ TEST_CASE("MNIST: one epoch of 10,000 images, then LoRA and DoRA for as long, on
         MESSAGE("data/mnist is not there, so this test did nothing");
         return;
     }
-    const ImageSet images = first_images(load_mnist("data/mnist", Split::kTrain), 10000);
-    const ImageSet test = first_images(load_mnist("data/mnist", Split::kTest), 2000);
+    const DataSet images = first_images(load_mnist("data/mnist", Split::kTrain), 10000);
+    const DataSet test = first_images(load_mnist("data/mnist", Split::kTest), 2000);
     const TrainOptions once{.epochs = 1, .batch_size = 64, .shuffle = true, .show_progress = false};
     Rng rng(1);
     MLP base(784, 128, 256, 10, rng);

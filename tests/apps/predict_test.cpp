@@ -45,7 +45,7 @@ struct Answer {
 Answer answer_of(Module& model, const std::string& picture) {
     const NoGrad no_grad;
     model.eval();
-    const ImageSet one{digit_from_image(read_image(picture), picture), {0}, 1, 28, 28};
+    const DataSet one{digit_from_image(read_image(picture), picture), {0}, 1, 28, 28};
     const std::vector<real> p = softmax(model(batch_of(one, 0, 1).x)).to_vector();
     const auto best = std::max_element(p.begin(), p.end());
     char percent[16];

@@ -14,8 +14,8 @@ namespace slim {
 namespace {
 
 // Images of 2 x 2 pixels, of which label 0 to 3 says which one is white.
-ImageSet corners(const std::vector<uint8_t>& white, const std::vector<uint8_t>& labels) {
-    ImageSet set{{}, labels, int64_t(labels.size()), 2, 2};
+DataSet corners(const std::vector<uint8_t>& white, const std::vector<uint8_t>& labels) {
+    DataSet set{{}, labels, int64_t(labels.size()), 2, 2};
     for (uint8_t w : white)
         for (uint8_t k = 0; k < 4; k++) set.pixels.push_back(k == w ? 255 : 0);
     return set;
@@ -65,7 +65,7 @@ std::vector<EpochReport> epochs(int n, double loss) {
 
 // What `mnist` would collect: a base, a full copy, LoRA and DoRA, trained a little.
 std::vector<Row> example_rows(Axis axis = Axis::kIn) {
-    const ImageSet test = corners({0, 1, 2, 3, 0, 1}, {0, 1, 2, 3, 1, 1});
+    const DataSet test = corners({0, 1, 2, 3, 0, 1}, {0, 1, 2, 3, 1, 1});
     std::vector<Row> rows;
     for (const std::string method : {"base", "full", "lora", "dora"}) {
         Rng rng(1);
@@ -95,7 +95,7 @@ TEST_CASE(
     "picture_model: counts what is taken for what, and keeps the worst mistakes, worst first") {
     // Image 4 is a corner 0 that calls itself 1, image 5 a corner 3 that calls itself 0, and half
     // as bright: the model is less sure.
-    ImageSet test = corners({0, 1, 2, 3, 0, 3}, {0, 1, 2, 3, 1, 0});
+    DataSet test = corners({0, 1, 2, 3, 0, 3}, {0, 1, 2, 3, 1, 0});
     test.pixels[5 * 4 + 3] = 128;
     Sequential model({corner_reader(2)});
     model.train();
@@ -141,7 +141,7 @@ TEST_CASE("picture_model: a layer that does not look at pixels is not drawn") {
     Sequential model({corner_reader(1), std::make_shared<Linear>(4, 7, rng),
                       std::make_shared<Linear>(7, 4, rng)});
     attach(model, {.target_modules = {"2"}}, rng);
-    const ImageSet test = corners({0, 1}, {0, 1});
+    const DataSet test = corners({0, 1}, {0, 1});
     CHECK(!picture_model(model, test).first_layer);
 }
 

@@ -10,8 +10,8 @@ namespace slim {
 namespace {
 
 // Image i of n is a row of 5 pixels that tell i, and its label is i mod 10.
-ImageSet numbered(int64_t n) {
-    ImageSet set;
+DataSet numbered(int64_t n) {
+    DataSet set;
     set.count = n;
     set.rows = 1;
     set.cols = 5;
@@ -23,7 +23,7 @@ ImageSet numbered(int64_t n) {
 }
 
 // The numbers of a batch's images; checks each image's every pixel and its label on the way.
-std::vector<int64_t> images_of(const Batch& batch, const ImageSet& set) {
+std::vector<int64_t> images_of(const Batch& batch, const DataSet& set) {
     REQUIRE(batch.x.shape() == Shape{int64_t(batch.labels.size()), set.features()});
     std::vector<int64_t> images;
     for (int64_t i = 0; i < batch.x.size(0); i++) {
@@ -37,7 +37,7 @@ std::vector<int64_t> images_of(const Batch& batch, const ImageSet& set) {
 }
 
 // The images of what is left of an epoch, in the order in which they come.
-std::vector<int64_t> rest_of_epoch(Batches& batches, const ImageSet& set) {
+std::vector<int64_t> rest_of_epoch(Batches& batches, const DataSet& set) {
     std::vector<int64_t> images;
     for (Batch b; batches.next(b);)
         for (int64_t image : images_of(b, set)) images.push_back(image);
@@ -47,7 +47,7 @@ std::vector<int64_t> rest_of_epoch(Batches& batches, const ImageSet& set) {
 }  // namespace
 
 TEST_CASE("batches: in order, the last one short") {
-    const ImageSet set = numbered(10);
+    const DataSet set = numbered(10);
     Batches batches(set, 4);
     CHECK(batches.batches_per_epoch() == 3);
     for (int epoch = 0; epoch < 2; epoch++) {
@@ -65,7 +65,7 @@ TEST_CASE("batches: in order, the last one short") {
 }
 
 TEST_CASE("batches: pixels are value / 255 to the bit") {
-    ImageSet set;
+    DataSet set;
     set.count = 1;
     set.rows = 16;
     set.cols = 16;
@@ -82,7 +82,7 @@ TEST_CASE("batches: pixels are value / 255 to the bit") {
 TEST_CASE("batches: a shuffled epoch has each image once, in an order of its own") {
     for (int64_t n : {1, 2, 7, 64, 200}) {
         for (int64_t size : {1, 3, 64, 1000}) {
-            const ImageSet set = numbered(n);
+            const DataSet set = numbered(n);
             Batches batches(set, size);
             Rng rng(3), same(3);
             batches.shuffle(rng);
@@ -101,7 +101,7 @@ TEST_CASE("batches: a shuffled epoch has each image once, in an order of its own
 }
 
 TEST_CASE("batches: the batch in hand survives the next one") {
-    const ImageSet set = numbered(4);
+    const DataSet set = numbered(4);
     Batches batches(set, 2);
     Batch b;
     batches.next(b);
@@ -112,7 +112,7 @@ TEST_CASE("batches: the batch in hand survives the next one") {
 }
 
 TEST_CASE("batches: resume goes on to the bit, in this epoch and the next") {
-    const ImageSet set = numbered(23);
+    const DataSet set = numbered(23);
     for (bool shuffled : {false, true}) {
         for (int stop = 0; stop <= 6; stop++) {
             Rng rng(5);
@@ -135,7 +135,7 @@ TEST_CASE("batches: resume goes on to the bit, in this epoch and the next") {
 }
 
 TEST_CASE("batches: the shards of a batch, one after the other, are the batch") {
-    const ImageSet set = numbered(23);
+    const DataSet set = numbered(23);
     for (bool shuffled : {false, true}) {
         for (int64_t count : {1, 2, 3, 5, 7}) {  // 23 in batches of 5 ends with 3: empty shards
             const auto begin = [&](Shard shard) {
@@ -166,7 +166,7 @@ TEST_CASE("batches: the shards of a batch, one after the other, are the batch") 
 }
 
 TEST_CASE("batches: batch_of takes a range") {
-    const ImageSet set = numbered(10);
+    const DataSet set = numbered(10);
     CHECK(images_of(batch_of(set, 3, 4), set) == std::vector<int64_t>{3, 4, 5, 6});
     CHECK(images_of(batch_of(set, 0, 10), set).size() == 10);
     CHECK(batch_of(set, 10, 0).x.shape() == Shape{0, 5});
@@ -177,17 +177,17 @@ TEST_CASE("batches: batch_of takes a range") {
 }
 
 TEST_CASE("batches: wrong uses") {
-    const ImageSet set = numbered(10);
+    const DataSet set = numbered(10);
     CHECK_ERROR(Batches(set, 0), "Batches", "batch size of 0", "at least 1");
     CHECK_ERROR(Batches(set, -64), "Batches", "batch size of -64");
     CHECK_ERROR(Batches(set, 4, {2, 2}), "Batches", "shard 2 of 2", "0 .. count - 1");
     CHECK_ERROR(Batches(set, 4, {-1, 2}), "Batches", "shard -1 of 2");
     CHECK_ERROR(Batches(set, 4, {0, 0}), "Batches", "shard 0 of 0");
-    const ImageSet empty;
+    const DataSet empty;
     CHECK_ERROR(Batches(empty, 1), "Batches", "no images");
-    ImageSet odd = numbered(10);
+    DataSet odd = numbered(10);
     odd.pixels.pop_back();
-    CHECK_ERROR(Batches(odd, 1), "Batches", "49 pixels", "1 x 5");
+    CHECK_ERROR(Batches(odd, 1), "Batches", "49 numbers", "1 x 5");
     odd = numbered(10);
     odd.labels.push_back(1);
     CHECK_ERROR(Batches(odd, 1), "Batches", "11 labels");
@@ -198,7 +198,7 @@ TEST_CASE("batches: wrong uses") {
 }
 
 TEST_CASE("batches: a step asks the system for no memory") {
-    const ImageSet set = numbered(64);
+    const DataSet set = numbered(64);
     Batches batches(set, 16);
     Rng rng(1);
     Batch b;

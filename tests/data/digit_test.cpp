@@ -209,7 +209,7 @@ TEST_CASE("digit: pictures of odd shapes are read too") {
 
 TEST_CASE("digit: MNIST's own digits come out as they went in" *
           doctest::skip(!file_exists("data/mnist"))) {
-    const ImageSet set = load_mnist("data/mnist", Split::kTest);
+    const DataSet set = load_mnist("data/mnist", Split::kTest);
     double as_it_was = 0, on_paper = 0;
     const int64_t count = 200;
     for (int64_t i = 0; i < count; i++) {

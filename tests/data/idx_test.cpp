@@ -79,8 +79,22 @@ TEST_CASE("idx: other files are recognised") {
     check_words(error_for("<html>404 Not Found"), {"file.idx: not an IDX file", "web page"});
     check_words(error_for(""), {"file.idx: not an IDX file", "0 bytes", "empty"});
     check_words(error_for("hello"), {"file.idx: not an IDX file", "5 bytes"});
-    check_words(error_for("\0\0\x0d\x01\0\0\0\x01\0\0\0\0"sv), {"type 13", "only type 8"});
+    check_words(error_for("\0\0\x0c\x01\0\0\0\x01\0\0\0\0"sv), {"type 12", "types 8", "13"});
     check_words(error_for("\0\0\x08\0\x01"sv), {"0 dimensions"});
+}
+
+TEST_CASE("idx: 32-bit floats, big-endian") {
+    const auto parse = [](std::string_view text) {
+        return parse_idx(Bytes(text.begin(), text.end()), "file.idx");
+    };
+    const std::string_view two = "\0\0\x0d\x02\0\0\0\x01\0\0\0\x02\x3f\x80\0\0\xc0\x20\0\0"sv;
+    CHECK(parse(two).shape == Shape{1, 2});
+    CHECK(parse(two).floats == std::vector<float>{1, -2.5f});
+    CHECK(parse(two).values.empty());
+    CHECK_ERROR(parse(two.substr(0, 19)), "truncated: 7 bytes", "needs 8");
+    CHECK_ERROR(parse("\0\0\x0d\x01\0\0\0\x01\x7f\xc0\0\0"sv), "value 0 is not finite");
+    CHECK_ERROR(parse("\0\0\x0d\x02\x01\0\0\0\x02\0\0\0\x3f\x80\0\0\xc0\x20\0\0"sv),
+                "little-endian");
 }
 
 TEST_CASE("idx: dimensions whose product overflows, or is huge") {

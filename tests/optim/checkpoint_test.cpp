@@ -50,7 +50,7 @@ struct Run {
                 std::make_shared<Dropout>(0.2, rng), std::make_shared<Linear>(7, 3, rng)};
     }
 
-    TrainReport train(const ImageSet& images, int epochs, const std::string& checkpoint,
+    TrainReport train(const DataSet& images, int epochs, const std::string& checkpoint,
                       const std::string& resume, const std::string& config = "this run") {
         TrainOptions options;
         options.epochs = epochs;
@@ -73,7 +73,7 @@ struct Run {
 }  // namespace
 
 TEST_CASE("checkpoint file: resuming after an epoch ends in the same bits") {
-    const ImageSet images = striped_images(37);  // the last batch is short
+    const DataSet images = striped_images(37);  // the last batch is short
     const ScratchFolder folder;
     Run whole;
     whole.train(images, 3, "", "");
@@ -88,7 +88,7 @@ TEST_CASE("checkpoint file: resuming after an epoch ends in the same bits") {
 }
 
 TEST_CASE("checkpoint file: resuming in the middle of an epoch ends in the same bits") {
-    const ImageSet images = striped_images(37);
+    const DataSet images = striped_images(37);
     const ScratchFolder folder;
     Run whole;
     whole.train(images, 2, "", "");
@@ -105,7 +105,7 @@ TEST_CASE("checkpoint file: resuming in the middle of an epoch ends in the same 
 }
 
 TEST_CASE("checkpoint file: another configuration is refused, and nothing changes") {
-    const ImageSet images = striped_images(16);
+    const DataSet images = striped_images(16);
     const ScratchFolder folder;
     Run first;
     first.train(images, 1, folder / "run.checkpoint", "");
@@ -118,7 +118,7 @@ TEST_CASE("checkpoint file: another configuration is refused, and nothing change
 }
 
 TEST_CASE("checkpoint file: a model or optimiser that does not fit is refused, nothing changes") {
-    const ImageSet images = striped_images(16);
+    const DataSet images = striped_images(16);
     const ScratchFolder folder;
     Run first;
     first.train(images, 1, folder / "run.checkpoint", "");
@@ -153,7 +153,7 @@ TEST_CASE("checkpoint file: what is no checkpoint is refused with a sentence") {
 // One epoch, saved, then loaded into another run that differs in one thing.
 struct OneEpoch {
     ScratchFolder folder;
-    ImageSet images = striped_images(16);
+    DataSet images = striped_images(16);
     std::string file = folder / "run.checkpoint";
     OneEpoch() { Run().train(images, 1, file, ""); }
 
@@ -184,7 +184,7 @@ TEST_CASE("fault: checkpoint file: another base is refused, unless it is taken f
 }
 
 TEST_CASE("fault: checkpoint file: other weights under the same quantisation are refused") {
-    const ImageSet images = striped_images(16);
+    const DataSet images = striped_images(16);
     const ScratchFolder folder;
     const auto run = [&](uint64_t seed, Quantization kind, const std::string& resume) {
         Rng rng(seed);
@@ -207,7 +207,7 @@ TEST_CASE("fault: checkpoint file: other weights under the same quantisation are
 }
 
 TEST_CASE("fault: checkpoint file: another active adapter is refused") {
-    const ImageSet images = striped_images(16);
+    const DataSet images = striped_images(16);
     const ScratchFolder folder;
     Rng rng(1);
     Linear base(9, 3, rng);
@@ -292,7 +292,7 @@ TEST_CASE("fault: checkpoint file: states that no run can be in are refused") {
 }
 
 TEST_CASE("fault: checkpoint file: lr_factor and the seconds of the epoch are kept") {
-    const ImageSet images = striped_images(16);
+    const DataSet images = striped_images(16);
     const ScratchFolder folder;
     Run first;
     first.adam.lr_factor = 0.25;
@@ -310,7 +310,7 @@ TEST_CASE("fault: checkpoint file: lr_factor and the seconds of the epoch are ke
 }
 
 TEST_CASE("fault: checkpoint file: a resumed epoch counts the seconds before the stop too") {
-    const ImageSet images = striped_images(16);
+    const DataSet images = striped_images(16);
     const ScratchFolder folder;
     Run first(1);
     first.train(images, 1, folder / "run.checkpoint", "");
@@ -327,7 +327,7 @@ TEST_CASE("fault: checkpoint file: a resumed epoch counts the seconds before the
 }
 
 TEST_CASE("accumulation: several passes per step equal one large batch") {
-    const ImageSet images = striped_images(37);
+    const DataSet images = striped_images(37);
     const auto train_in = [&](int64_t passes) {
         Rng rng(6);
         Sequential model({std::make_shared<Linear>(9, 7, rng), std::make_shared<Tanh>(),
@@ -349,7 +349,7 @@ TEST_CASE("accumulation: several passes per step equal one large batch") {
 }
 
 TEST_CASE("trainer: schedule and clipping take effect") {
-    const ImageSet images = striped_images(8);
+    const DataSet images = striped_images(8);
     Rng rng(6);
     Linear model(9, 3, rng);
     const std::vector<real> start = model.weight.to_vector();

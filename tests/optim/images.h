@@ -7,9 +7,9 @@
 namespace slim {
 
 // Images of 3 x 3 pixels in three classes: row number `label` is bright, the rest is noise.
-inline ImageSet striped_images(int64_t count) {
+inline DataSet striped_images(int64_t count) {
     Rng rng(1);
-    ImageSet set{Bytes(size_t(count * 9)), Bytes(size_t(count)), count, 3, 3};
+    DataSet set{Bytes(size_t(count * 9)), Bytes(size_t(count)), count, 3, 3};
     for (int64_t i = 0; i < count; i++) {
         const int64_t label = rng.below(3);
         set.labels[size_t(i)] = uint8_t(label);

@@ -39,7 +39,7 @@ std::map<std::string, std::vector<real>> values_of(Module& model) {
 }
 
 // The same loop, spelled out: the parameters after `steps` steps of SGD in the file's order.
-void train_by_hand(Module& model, const ImageSet& images, int64_t batch_size, int64_t steps) {
+void train_by_hand(Module& model, const DataSet& images, int64_t batch_size, int64_t steps) {
     SGD sgd(model.parameters(), {.lr = 0.1});
     int64_t first = 0;
     for (int64_t step = 0; step < steps; step++) {
@@ -54,7 +54,7 @@ void train_by_hand(Module& model, const ImageSet& images, int64_t batch_size, in
 }  // namespace
 
 TEST_CASE("train: a small model from a fixed seed follows the known curve") {
-    const ImageSet images = striped_images(200);
+    const DataSet images = striped_images(200);
     Rng rng(2);
     MLP model(9, 16, 8, 3, rng);
     Adam adam(model.parameters(), {.lr = 0.01});
@@ -74,7 +74,7 @@ TEST_CASE("train: a small model from a fixed seed follows the known curve") {
 }
 
 TEST_CASE("train: the same seed gives the same model to the bit, shuffled and with dropout") {
-    const ImageSet images = striped_images(50);
+    const DataSet images = striped_images(50);
     const auto run = [&](uint64_t seed) {
         Rng rng(seed);
         Sequential model({std::make_shared<Linear>(9, 16, rng), std::make_shared<Dropout>(0.2, rng),
@@ -88,10 +88,10 @@ TEST_CASE("train: the same seed gives the same model to the bit, shuffled and wi
 }
 
 TEST_CASE("train: test images are evaluated after each epoch, and change no bit of the training") {
-    const ImageSet images = striped_images(50);
-    const ImageSet test{Bytes(images.pixels.begin(), images.pixels.begin() + 9 * 17),
+    const DataSet images = striped_images(50);
+    const DataSet test{Bytes(images.pixels.begin(), images.pixels.begin() + 9 * 17),
                         Bytes(images.labels.begin(), images.labels.begin() + 17), 17, 3, 3};
-    const auto run = [&](const ImageSet* watched, int epochs, TrainReport& report) {
+    const auto run = [&](const DataSet* watched, int epochs, TrainReport& report) {
         Rng rng(8);
         Sequential model({std::make_shared<Linear>(9, 16, rng), std::make_shared<Dropout>(0.3, rng),
                           std::make_shared<Linear>(16, 3, rng)});
@@ -118,7 +118,7 @@ TEST_CASE("train: test images are evaluated after each epoch, and change no bit 
 }
 
 TEST_CASE("train: is the loop of zero_grad, backward and step over the batches in order") {
-    const ImageSet images = striped_images(23);  // batches of 8, 8 and 7
+    const DataSet images = striped_images(23);  // batches of 8, 8 and 7
     Rng one(5), again(5);
     MLP model(9, 7, 5, 3, one), by_hand(9, 7, 5, 3, again);
     SGD sgd(model.parameters(), {.lr = 0.1});
@@ -128,7 +128,7 @@ TEST_CASE("train: is the loop of zero_grad, backward and step over the batches i
 }
 
 TEST_CASE("train: a short last batch counts by its images in the epoch's means") {
-    const ImageSet images = striped_images(23);
+    const DataSet images = striped_images(23);
     Rng rng(6);
     MLP model(9, 7, 5, 3, rng);
     SGD still(model.parameters(), {.lr = 0});  // nothing moves, so the means must be evaluate's
@@ -140,7 +140,7 @@ TEST_CASE("train: a short last batch counts by its images in the epoch's means")
 }
 
 TEST_CASE("train: shuffling draws from the generator, the file's order does not") {
-    const ImageSet images = striped_images(20);
+    const DataSet images = striped_images(20);
     Rng rng(7);
     MLP model(9, 7, 5, 3, rng);
     SGD sgd(model.parameters());
@@ -152,7 +152,7 @@ TEST_CASE("train: shuffling draws from the generator, the file's order does not"
 }
 
 TEST_CASE("train: a data set of one image is learnt by heart; a batch may exceed the set") {
-    const ImageSet images = striped_images(1);
+    const DataSet images = striped_images(1);
     Rng rng(8);
     MLP model(9, 7, 5, 3, rng);
     Adam adam(model.parameters(), {.lr = 0.05});
@@ -163,7 +163,7 @@ TEST_CASE("train: a data set of one image is learnt by heart; a batch may exceed
 }
 
 TEST_CASE("train: no epochs leave the model alone; fewer, empty sets and batches of 0 are errors") {
-    const ImageSet images = striped_images(5);
+    const DataSet images = striped_images(5);
     Rng rng(9);
     MLP model(9, 7, 5, 3, rng);
     SGD sgd(model.parameters());
@@ -173,13 +173,13 @@ TEST_CASE("train: no epochs leave the model alone; fewer, empty sets and batches
     CHECK(report.seconds_per_epoch() == 0);
     CHECK_ERROR(train(model, sgd, images, rng, quiet(-1, 8)), "train", "-1 epochs");
     CHECK_ERROR(train(model, sgd, images, rng, quiet(1, 0)), "batch size of 0");
-    const ImageSet none{{}, {}, 0, 3, 3};
+    const DataSet none{{}, {}, 0, 3, 3};
     CHECK_ERROR(train(model, sgd, none, rng, quiet(1, 8)), "no images");
     CHECK(values_of(model) == before);
 }
 
 TEST_CASE("train: a loss that is not finite stops it, with the step and what to try") {
-    const ImageSet images = striped_images(23);
+    const DataSet images = striped_images(23);
     Rng rng(10);
     static Tensor* weight;
     auto linear = std::make_shared<Linear>(9, 3, rng);
@@ -197,7 +197,7 @@ TEST_CASE("train: a loss that is not finite stops it, with the step and what to 
 }
 
 TEST_CASE("train: Ctrl-C ends it cleanly after the step that it falls in") {
-    const ImageSet images = striped_images(23);
+    const DataSet images = striped_images(23);
     Rng one(12), again(12);
     auto trap = std::make_shared<InNthForward>(5, [] { std::raise(SIGINT); });
     Sequential model({trap, std::make_shared<MLP>(9, 7, 5, 3, one)});
@@ -212,7 +212,7 @@ TEST_CASE("train: Ctrl-C ends it cleanly after the step that it falls in") {
 }
 
 TEST_CASE("train: Ctrl-C in the last step of an epoch still counts the epoch") {
-    const ImageSet images = striped_images(23);
+    const DataSet images = striped_images(23);
     Rng rng(13);
     Sequential model({std::make_shared<InNthForward>(3, [] { std::raise(SIGINT); }),
                       std::make_shared<Linear>(9, 3, rng)});
@@ -226,7 +226,7 @@ TEST_CASE("train: afterwards, and after an error, Ctrl-C is again what it was be
     static int caught;
     caught = 0;
     const auto before = std::signal(SIGINT, [](int) { caught++; });
-    const ImageSet images = striped_images(5);
+    const DataSet images = striped_images(5);
     Rng rng(14);
     MLP model(9, 7, 5, 3, rng);
     SGD sgd(model.parameters());
@@ -240,7 +240,7 @@ TEST_CASE("train: afterwards, and after an error, Ctrl-C is again what it was be
 }
 
 TEST_CASE("train: a step leaves no tensor behind") {
-    const ImageSet images = striped_images(23);
+    const DataSet images = striped_images(23);
     Rng rng(15);
     MLP model(9, 7, 5, 3, rng);
     SGD sgd(model.parameters());
@@ -255,7 +255,7 @@ TEST_CASE("train: a step leaves no tensor behind") {
 // ---- evaluate -----------------------------------------------------------------------------------
 
 TEST_CASE("evaluate: the mean loss and the share of right answers, whatever the batch size") {
-    const ImageSet images = striped_images(53);
+    const DataSet images = striped_images(53);
     Rng rng(16);
     MLP model(9, 7, 5, 3, rng);
     const Batch all = batch_of(images, 0, images.count);
@@ -272,7 +272,7 @@ TEST_CASE("evaluate: the mean loss and the share of right answers, whatever the 
 }
 
 TEST_CASE("evaluate: leaves the mode as it was, also after an error; no dropout, no graph") {
-    const ImageSet images = striped_images(20);
+    const DataSet images = striped_images(20);
     Rng rng(17);
     auto dropout = std::make_shared<Dropout>(0.5, rng);
     Sequential model({dropout, std::make_shared<Linear>(9, 3, rng)});
@@ -286,7 +286,7 @@ TEST_CASE("evaluate: leaves the mode as it was, also after an error; no dropout,
         CHECK(first.loss == second.loss);
         CHECK(blocks.leaked() == 0);
     }
-    const ImageSet wrong{Bytes(20 * 4), Bytes(20), 20, 2, 2};  // of 4 pixels instead of 9
+    const DataSet wrong{Bytes(20 * 4), Bytes(20), 20, 2, 2};  // of 4 pixels instead of 9
     model.train();
     CHECK_ERROR(evaluate(model, wrong), "(20, 4)");
     CHECK(model.training);
@@ -297,7 +297,7 @@ TEST_CASE("evaluate: leaves the mode as it was, also after an error; no dropout,
 }
 
 TEST_CASE("fault: train: the notebook's lines come from two callbacks") {
-    const ImageSet images = striped_images(50);
+    const DataSet images = striped_images(50);
     Rng rng(1);
     MLP model(9, 6, 5, 10, rng), by_hand(9, 6, 5, 10, rng);
     by_hand.load_state_dict(model.state_dict());
@@ -328,7 +328,7 @@ TEST_CASE("fault: train: the notebook's lines come from two callbacks") {
 }
 
 TEST_CASE("fault: train: NaN after the very last step is an error that says where it stands") {
-    const ImageSet images = striped_images(16);
+    const DataSet images = striped_images(16);
     Rng rng(1);
     Linear model(9, 3, rng);
     SGD sgd(model.parameters(), {.lr = 1e10});
@@ -340,7 +340,7 @@ TEST_CASE("fault: train: NaN after the very last step is an error that says wher
 }
 
 TEST_CASE("fault: train, evaluate: a parameter that is not finite is named with its place") {
-    const ImageSet images = striped_images(16);
+    const DataSet images = striped_images(16);
     Rng rng(1);
     MLP model(9, 6, 5, 3, rng);
     CHECK(where_not_finite(model) == "");
@@ -356,7 +356,7 @@ TEST_CASE("fault: train, evaluate: a parameter that is not finite is named with 
 }
 
 TEST_CASE("fault: train: SIGTERM and SIGHUP end it as Ctrl-C does") {
-    const ImageSet images = striped_images(23);
+    const DataSet images = striped_images(23);
     static int signal_number;
     for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
         signal_number = number;
@@ -371,7 +371,7 @@ TEST_CASE("fault: train: SIGTERM and SIGHUP end it as Ctrl-C does") {
 }
 
 TEST_CASE("fault: train: a signal that was ignored stays ignored") {
-    const ImageSet images = striped_images(23);
+    const DataSet images = striped_images(23);
     const auto before = std::signal(SIGINT, SIG_IGN);
     Rng rng(12);
     auto trap = std::make_shared<InNthForward>(2, [] { std::raise(SIGINT); });
@@ -385,7 +385,7 @@ TEST_CASE("fault: train: a signal that was ignored stays ignored") {
 }
 
 TEST_CASE("fault: train: Ctrl-C in the very last step is no interruption") {
-    const ImageSet images = striped_images(23);
+    const DataSet images = striped_images(23);
     Rng rng(13);
     Sequential model({std::make_shared<InNthForward>(6, [] { std::raise(SIGINT); }),
                       std::make_shared<Linear>(9, 3, rng)});
@@ -396,7 +396,7 @@ TEST_CASE("fault: train: Ctrl-C in the very last step is no interruption") {
 }
 
 TEST_CASE("fault: train: the schedule is asked for steps 0, 1, ...; its factor does not stay") {
-    const ImageSet images = striped_images(23);
+    const DataSet images = striped_images(23);
     Rng rng(13);
     Linear model(9, 3, rng);
     SGD sgd(model.parameters(), {.lr = 0.1});
@@ -422,7 +422,7 @@ TEST_CASE("fault: train: the schedule is asked for steps 0, 1, ...; its factor d
 }
 
 TEST_CASE("fault: train: a negative clip_norm is an error") {
-    const ImageSet images = striped_images(8);
+    const DataSet images = striped_images(8);
     Rng rng(13);
     Linear model(9, 3, rng);
     SGD sgd(model.parameters());

@@ -1,0 +1,59 @@
+// data/csv.h: tables of numbers, and a sentence for each thing that can be wrong with one.
+#include "data/csv.h"
+
+#include "tests/data/scratch.h"
+#include "tests/testing.h"
+
+namespace slim {
+
+namespace {
+
+DataSet rows_in(const std::string& text, const std::string& label = "") {
+    return labelled_rows(parse_csv(text, "t.csv", !label.empty()), label);
+}
+
+}  // namespace
+
+TEST_CASE("csv: labels first, without a header") {
+    const DataSet set = rows_in("3,0.5,-1e2\n0,7,8\n");
+    CHECK(set.labels == Bytes{3, 0});
+    CHECK(set.values == std::vector<float>{0.5f, -100, 7, 8});
+    CHECK(set.count == 2);
+    CHECK(set.features() == 2);
+    CHECK(set.classes() == 4);
+    CHECK(set.pixels.empty());
+}
+
+TEST_CASE("csv: a header, a named label, quotes, blanks, CRLF, blank lines, a byte order mark") {
+    const DataSet set =
+        rows_in("\xef\xbb\xbfwidth, \"class\",height\r\n1.5, \"2\" ,3\r\n\r\n4,5,6", "class");
+    CHECK(set.labels == Bytes{2, 5});
+    CHECK(set.values == std::vector<float>{1.5f, 3, 4, 6});
+    CHECK(rows_in("class,width\n1,2\n").values == std::vector<float>{2});
+    // Names that are numbers are names when a label is named.
+    CHECK(rows_in("label,0,1\n3,4,5\n", "label").labels == Bytes{3});
+}
+
+TEST_CASE("csv: each malformed file gets one sentence that says where") {
+    CHECK_ERROR(rows_in(""), "t.csv: no rows", "the file is empty");
+    CHECK_ERROR(rows_in("class,width\n"), "t.csv: no rows", "only a header");
+    CHECK_ERROR(rows_in("class,width,height\n1,2,3\n1,,3\n"), "line 3, column 2 (width)",
+                "the cell is empty");
+    CHECK_ERROR(rows_in("1,2,3\n1,2,tall\n"), "line 2, column 3: got \"tall\"", "finite number");
+    CHECK_ERROR(rows_in("1,2,3\n1,2,nan\n"), "line 2, column 3: got \"nan\"");
+    CHECK_ERROR(rows_in("1,2,3\n1,2,1e99\n"), "line 2, column 3: got \"1e99\"");
+    CHECK_ERROR(rows_in("1,2,3\n\n1,2\n"), "line 3: 2 cells; the first line has 3");
+    CHECK_ERROR(rows_in("label,0,1\n3,4,5\n"), "line 1, column 1: got \"label\"", "--label");
+    CHECK_ERROR(rows_in("1;2;3\n"), "line 1: one column", "hint: separate cells with commas");
+    CHECK_ERROR(rows_in("1.5,2\n"), "line 1, column 1: label 1.5", "whole numbers", "--label");
+    CHECK_ERROR(rows_in("1,2\n-1,2\n"), "line 2, column 1: label -1");
+    CHECK_ERROR(rows_in("class,width\n256,2\n", "class"), "line 2, column 1 (class): label 256");
+    CHECK_ERROR(rows_in("class,width\n1,2\n", "kind"), "no column is named \"kind\"");
+    CHECK_ERROR(rows_in("class,class\n1,2\n", "class"), "two columns are named \"class\"");
+    CHECK_ERROR(labelled_rows(parse_csv("1,2\n", "t.csv"), "class"), "no column", "no header");
+    CHECK_ERROR(rows_in("\x1f\x8b\x08 packed"), "t.csv: not a CSV file", "gunzip");
+    CHECK_ERROR(rows_in(std::string("1,2\n\0,3\n", 9)), "t.csv: not a CSV file: it must be text");
+    CHECK_ERROR(read_csv("/nowhere/t.csv"), "/nowhere/t.csv", "no such file");
+}
+
+}  // namespace slim
