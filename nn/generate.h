@@ -1,0 +1,18 @@
+// Writes text with a language model.
+#pragma once
+
+#include "nn/llama.h"
+
+namespace slim {
+
+struct Sampling {
+    double temperature = 1;  // divides the logits; 0 takes the most likely id
+    int64_t top_k = 0;       // draw from the k most likely ids alone; 0: from all
+};
+
+// Returns `count` ids that follow the prompt, each drawn given those before it, as many as the
+// context holds. Leaves the model's mode as it was.
+std::vector<int> generate(LlamaForCausalLM& model, std::vector<int> prompt, int64_t count,
+                          const Sampling& sampling, Rng& rng);
+
+}  // namespace slim
