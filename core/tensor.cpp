@@ -1,11 +1,12 @@
 // Tensor's handle, memory and factories. See tensor.h; printing is in print.cpp.
 #include "core/tensor.h"
 
-#include <algorithm>  // copy, fill, sort, unique, lower_bound
+#include <algorithm>  // copy, fill
 #include <cmath>      // fma
 
 #include "core/autograd.h"
 #include "core/random.h"
+#include "core/row_gradient.h"
 
 namespace slim {
 
@@ -122,56 +123,6 @@ real* Tensor::mutable_grad() {
     GradSlot slot = grad_slot();
     if (slot.beta == 0) std::fill(slot.data, slot.data + size(), real(0));
     return slot.data;
-}
-
-// ---- gradients of some rows ---------------------------------------------------------------------
-
-void Tensor::add_grad_rows(std::span<const int64_t> rows, const real* values) {
-    check_takes_grad();
-    check(dim() == 2, "add_grad_rows: a tensor of shape ", shape(), "; it must be a matrix");
-    for (int64_t row : rows)
-        check(row >= 0 && row < size(0), "add_grad_rows: row ", row, " of a tensor of shape ",
-              shape(), "; a row is between 0 and ", size(0) - 1);
-    const size_t width = size_t(size(1));
-    if (impl->grad) {
-        for (int64_t row : rows) {
-            real* sum = impl->grad->data + size_t(row) * width;
-            for (size_t j = 0; j < width; j++) sum[j] += *values++;
-        }
-        return;
-    }
-    // The union of the rows that were there and of the new ones; then both are added into it.
-    auto merged = std::make_unique<RowGradient>();
-    const std::unique_ptr<RowGradient> old = std::move(impl->row_grad);
-    merged->rows.assign(rows.begin(), rows.end());
-    if (old) merged->rows.insert(merged->rows.end(), old->rows.begin(), old->rows.end());
-    std::sort(merged->rows.begin(), merged->rows.end());
-    merged->rows.erase(std::unique(merged->rows.begin(), merged->rows.end()), merged->rows.end());
-    merged->values.assign(merged->rows.size() * width, 0);
-    const auto add = [&](std::span<const int64_t> rows, const real* values) {
-        for (int64_t row : rows) {
-            const auto place = std::lower_bound(merged->rows.begin(), merged->rows.end(), row);
-            real* sum = merged->values.data() + size_t(place - merged->rows.begin()) * width;
-            for (size_t j = 0; j < width; j++) sum[j] += *values++;
-        }
-    };
-    if (old) add(old->rows, old->values.data());
-    add(rows, values);
-    impl->row_grad = std::move(merged);
-}
-
-void Tensor::make_grad_dense() const {
-    if (!get().row_grad) return;
-    const std::unique_ptr<RowGradient> sparse = std::move(impl->row_grad);
-    Tensor same = *this;
-    same.mutable_grad();  // zeros, to which the rows are added
-    same.add_grad_rows(sparse->rows, sparse->values.data());
-}
-
-std::span<real> Tensor::grad_values() {
-    if (get().row_grad) return impl->row_grad->values;
-    if (impl->grad) return {impl->grad->data, size_t(size())};
-    return {};
 }
 
 Tensor Tensor::detach() const {

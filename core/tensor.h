@@ -1,4 +1,4 @@
-// The tensor: a dense, row-major array of numbers that can remember how it was computed.
+// The tensor: a dense, row-major array of elements that can remember how it was computed.
 //
 // A Tensor is a handle: copying one copies a pointer, and both copies are the same tensor, as in
 // PyTorch. What it points to is the plain struct TensorImpl below; in gdb, `print *x.impl`.
@@ -8,7 +8,6 @@
 #include <initializer_list>
 #include <iosfwd>
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -17,15 +16,9 @@
 
 namespace slim {
 
-struct Node;  // the op that made a tensor, see autograd.h
+struct Node;         // the op that made a tensor, see autograd.h
+struct RowGradient;  // the gradient of single rows, see row_gradient.h
 class Rng;
-
-// The gradient of a matrix [.., width] that is zero in all rows but these: what the lookups of one
-// step give to a large table of embeddings.
-struct RowGradient {
-    std::vector<int64_t> rows;  // ascending, each once
-    std::vector<real> values;   // [rows.size(), width]
-};
 
 struct TensorImpl {
     Shape shape;
@@ -33,7 +26,7 @@ struct TensorImpl {
     std::shared_ptr<Storage> data;   // shared with tensors made by reshape() and detach()
     std::shared_ptr<Storage> grad;   // dL/d(this); null until backward reaches it
     std::unique_ptr<RowGradient> row_grad;  // stands in for grad while only rows were added
-    bool requires_grad = false;      // does anything want a gradient to come here?
+    bool requires_grad = false;      // whether backward computes a gradient for it
     bool graph_used = false;         // its node has run backward and is gone
     std::shared_ptr<Node> node;      // the op that made it; null for a leaf (parameter or input)
 
@@ -46,7 +39,7 @@ struct TensorImpl {
 class Tensor {
 public:
     Tensor() = default;            // undefined: holds nothing (an absent bias, say)
-    explicit Tensor(Shape shape);  // uninitialised numbers; throws on a negative or huge dimension
+    explicit Tensor(Shape shape);  // uninitialised; throws on a negative or huge dimension
 
     bool defined() const { return impl != nullptr; }
     const Shape& shape() const { return get().shape; }
@@ -54,9 +47,8 @@ public:
     int64_t size() const { return get().size; }              // number of elements
     int64_t size(int64_t axis) const;   // negative counts from the end
 
-    // The numbers, row-major. Whoever may write asks for mutable_data(), which renews the version:
-    // by it a cache sees that its input has changed, and backward() that it would go wrong.
-    // Ask anew for each round of writing rather than keep the pointer.
+    // The elements, row-major. Call mutable_data() before each round of writing: it renews the
+    // version, so that caches and backward() see the change.
     const real* data() const { return get().data->data; }
     real* mutable_data();
     uint64_t version() const { return get().data->version; }
@@ -72,29 +64,21 @@ public:
     void zero_grad();     // drops the gradient, as PyTorch's zero_grad(set_to_none=True)
     bool has_grad() const { return get().grad || get().row_grad; }
 
-    // A gradient for some rows only. It stays one until somebody asks for the dense gradient, by
-    // grad(), grad_data() or mutable_grad(): from then on it is dense, for the optimiser too.
-    const RowGradient* row_grad() const { return get().row_grad.get(); }  // null if there is none
-    // Adds values [rows.size(), width] to these rows' gradients; a row may be named repeatedly.
-    void add_grad_rows(std::span<const int64_t> rows, const real* values);
-    // What is stored of the gradient, all of it or the touched rows; the rest, if any, is zero.
-    std::span<real> grad_values();  // to measure and scale it
-
     // For the backward functions of ops.
     const real* grad_data() const;  // null where there is none yet
     real* mutable_grad();           // zeros the first time
     struct GradSlot {
         real* data;
-        real beta;  // 0: the numbers are uninitialised, overwrite them; 1: add to them
+        real beta;  // 0: the elements are uninitialised, overwrite them; 1: add to them
     };
-    GradSlot grad_slot();  // as mutable_grad(), for gemm, which spares itself the zeros
+    GradSlot grad_slot();  // as mutable_grad(), without writing zeros first
+    void check_takes_grad() const;  // throws unless this tensor requires a gradient
 
-    Tensor detach() const;  // the same numbers, without history
+    Tensor detach() const;  // the same elements, without history
 
     std::shared_ptr<TensorImpl> impl;
 
 private:
-    void check_takes_grad() const;
     void make_grad_dense() const;
     TensorImpl& get() const {
         if (!impl) fail_undefined();

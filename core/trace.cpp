@@ -8,6 +8,7 @@
 #include <string>
 
 #include "core/autograd.h"
+#include "core/row_gradient.h"
 
 namespace slim {
 
@@ -42,7 +43,7 @@ void print_line(const char* direction, const Node& node, const Tensor& y, double
 // grad_values() and not grad(): looking must not turn a gradient of a few rows into a dense one.
 std::string gradient_norm(Tensor x) {
     double squares = 0;
-    for (real g : x.grad_values()) squares += double(g) * double(g);
+    for (real g : grad_values(x)) squares += double(g) * double(g);
     return " " + to_text(std::sqrt(squares));
 }
 

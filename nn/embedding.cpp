@@ -1,14 +1,14 @@
 // Embedding, and LoRA and DoRA around it. See embedding.h.
 #include "nn/embedding.h"
 
-#include <algorithm>  // copy_n, max
+#include <algorithm>  // copy_n, max, stable_sort
 #include <cmath>      // fabs, isfinite, isinf, pow
-#include <map>        // how often an id occurs
 #include <numeric>    // iota
 #include <set>        // each id once
 
 #include "core/autograd.h"
 #include "core/ops.h"
+#include "core/row_gradient.h"
 
 namespace slim {
 
@@ -25,22 +25,26 @@ struct EmbeddingNode : Node {
         : Node("embedding", {weight}), ids(ids.begin(), ids.end()), options(options) {}
 
     void backward(const Tensor& y) override {
-        const int64_t dim = y.size(1);
+        const size_t dim = size_t(y.size(1));
         const real* dy = y.grad_data();
-        std::map<int, int> count;
-        for (int id : ids) count[id]++;
+        std::vector<size_t> order(ids.size());  // positions, those of one id side by side
+        std::iota(order.begin(), order.end(), size_t(0));
+        std::stable_sort(order.begin(), order.end(),
+                         [&](size_t a, size_t b) { return ids[a] < ids[b]; });
         std::vector<int64_t> rows;
         std::vector<real> values;  // [rows.size(), dim]
-        for (size_t t = 0; t < ids.size(); t++, dy += dim) {
-            if (ids[t] == options.padding_idx) continue;
-            const real share = options.scale_grad_by_freq ? 1 / real(count[ids[t]]) : 1;
-            rows.push_back(ids[t]);
-            values.insert(values.end(), dy, dy + dim);
-            if (share != 1)
-                for (auto v = values.end() - dim; v != values.end(); v++) *v *= share;
+        for (size_t first = 0, last; first < order.size(); first = last) {
+            const int id = ids[order[first]];
+            std::vector<double> total(dim, 0);  // in double: an id may occur 100,000 times
+            for (last = first; last < order.size() && ids[order[last]] == id; last++)
+                for (size_t j = 0; j < dim; j++) total[j] += dy[order[last] * dim + j];
+            if (id == options.padding_idx) continue;
+            const double share = options.scale_grad_by_freq ? 1 / double(last - first) : 1;
+            rows.push_back(id);
+            for (const double g : total) values.push_back(real(g * share));
         }
         if (!options.sparse) inputs[0].mutable_grad();  // rows added to a dense gradient keep it so
-        inputs[0].add_grad_rows(rows, values.data());
+        add_grad_rows(inputs[0], rows, values.data());
     }
 };
 

@@ -1,6 +1,8 @@
 // The norm of the gradients. See clip.h.
 #include "optim/clip.h"
 
+#include "core/row_gradient.h"
+
 #include <cmath>  // sqrt
 
 namespace slim {
@@ -8,7 +10,7 @@ namespace slim {
 double gradient_norm(const std::vector<Tensor>& parameters) {
     double squares = 0;
     for (Tensor p : parameters)
-        for (real g : p.grad_values()) squares += double(g) * double(g);
+        for (real g : grad_values(p)) squares += double(g) * double(g);
     return std::sqrt(squares);
 }
 
@@ -18,7 +20,7 @@ double clip_gradient_norm(const std::vector<Tensor>& parameters, double max_norm
     if (norm > max_norm) {
         const real factor = real(max_norm / norm);
         for (Tensor p : parameters)
-            for (real& g : p.grad_values()) g *= factor;
+            for (real& g : grad_values(p)) g *= factor;
     }
     return norm;
 }

@@ -2,6 +2,8 @@
 // in optimizer_state.cpp.
 #include "optim/optimizer.h"
 
+#include "core/row_gradient.h"
+
 #include <cmath>   // isfinite
 #include <cstdio>  // the warning
 
@@ -54,7 +56,7 @@ void Optimizer::report_unreached() {
 }
 
 std::vector<Optimizer::Piece> Optimizer::pieces(const Tensor& parameter) {
-    const RowGradient* sparse = parameter.row_grad();
+    const RowGradient* sparse = row_gradient(parameter);
     if (!sparse) return {{0, parameter.size(), parameter.grad_data()}};
     const int64_t width = parameter.size(1);
     const real* grad = sparse->values.data();

@@ -1,5 +1,6 @@
 // LoRA and DoRA around an Embedding: what both do, and LoRA.
 #include "optim/adam.h"
+#include "core/row_gradient.h"
 #include "tests/nn/embeddings.h"
 
 namespace slim {
@@ -84,9 +85,9 @@ TEST_CASE("EmbeddingWithLoRA: E + s A B, and its gradients, dense and sparse") {
                  {layer.embedding->weight, layer.lora.A, layer.lora.B});
         layer.embedding->weight.set_requires_grad(false);
         backward(sum(layer.lookup(kIds)));
-        CHECK((layer.lora.A.row_grad() != nullptr) == sparse);
+        CHECK((row_gradient(layer.lora.A) != nullptr) == sparse);
         CHECK(!layer.embedding->weight.has_grad());
-        if (sparse) CHECK(layer.lora.A.row_grad()->rows == std::vector<int64_t>{0, 2, 4, 6});
+        if (sparse) CHECK(row_gradient(layer.lora.A)->rows == std::vector<int64_t>{0, 2, 4, 6});
     }
 }
 

@@ -1,6 +1,8 @@
 // DoRA around an Embedding.
 #include "tests/nn/embeddings.h"
 
+#include "core/row_gradient.h"
+
 namespace slim {
 
 TEST_CASE("EmbeddingWithDoRA: m over the norms of the columns, looked up and merged") {
@@ -58,8 +60,8 @@ TEST_CASE("EmbeddingWithDoRA: the detached gradient is that of a constant norm, 
         layer.embedding->weight.set_requires_grad(trained_table);
         const Tensor y = layer.lookup(kIds);
         backward(y, dy);
-        CHECK(lora.A.row_grad() != nullptr);
-        CHECK((layer.embedding->weight.row_grad() != nullptr) == trained_table);
+        CHECK(row_gradient(lora.A) != nullptr);
+        CHECK((row_gradient(layer.embedding->weight) != nullptr) == trained_table);
         layer.zero_grad();
         const std::vector<Tensor> got = gradients(layer.lookup(kIds));
         for (size_t i = 0; i < 3; i++) check_matches(got[i], want[i]);

@@ -1,5 +1,6 @@
 // Gradients of some rows only: how they add up, and how the optimisers follow them.
 #include "nn/embedding.h"
+#include "core/row_gradient.h"
 #include "optim/adam.h"
 #include "optim/sgd.h"
 #include "tests/testing.h"
@@ -12,7 +13,7 @@ using Values = std::vector<real>;
 static Tensor table() { return tensor({1, 2, 3, 4, 5, 6}, {3, 2}).set_requires_grad(); }
 
 static void add(Tensor w, const Rows& rows, const Values& values) {
-    w.add_grad_rows(rows, values.data());
+    add_grad_rows(w, rows, values.data());
 }
 
 // ---- the gradient -------------------------------------------------------------------------------
@@ -22,12 +23,12 @@ TEST_CASE("add_grad_rows: rows are sorted, repeated ones and later passes add up
     CHECK(!w.has_grad());
     add(w, {4, 1, 4}, {1, 2, 3, 4, 5, 6});
     CHECK(w.has_grad());
-    REQUIRE(w.row_grad() != nullptr);
-    CHECK(w.row_grad()->rows == Rows{1, 4});
-    CHECK(w.row_grad()->values == Values{3, 4, 6, 8});
+    REQUIRE(row_gradient(w) != nullptr);
+    CHECK(row_gradient(w)->rows == Rows{1, 4});
+    CHECK(row_gradient(w)->values == Values{3, 4, 6, 8});
     add(w, {0, 4}, {7, 8, 9, 10});
-    CHECK(w.row_grad()->rows == Rows{0, 1, 4});
-    CHECK(w.row_grad()->values == Values{7, 8, 3, 4, 15, 18});
+    CHECK(row_gradient(w)->rows == Rows{0, 1, 4});
+    CHECK(row_gradient(w)->values == Values{7, 8, 3, 4, 15, 18});
     CHECK(w.grad().to_vector() == Values{7, 8, 3, 4, 0, 0, 0, 0, 15, 18});
 }
 
@@ -42,9 +43,9 @@ TEST_CASE("add_grad_rows: whoever asks for the dense gradient makes it dense") {
     CHECK(slot.beta == 1);
     CHECK(slot.data[2] == 7);
     for (Tensor w : {a, b, c, d}) {
-        CHECK(w.row_grad() == nullptr);
+        CHECK(row_gradient(w) == nullptr);
         add(w, {1, 2}, {1, 1, 1, 1});  // rows added to a dense gradient keep it dense
-        CHECK(w.row_grad() == nullptr);
+        CHECK(row_gradient(w) == nullptr);
         CHECK(dense(w)[2] == 8);
         CHECK(dense(w)[5] == 1);
     }
@@ -55,13 +56,13 @@ TEST_CASE("add_grad_rows: whoever asks for the dense gradient makes it dense") {
 
 TEST_CASE("add_grad_rows: zero_grad and freezing drop it; grad_values is what is stored") {
     Tensor w = table();
-    CHECK(w.grad_values().empty());
+    CHECK(grad_values(w).empty());
     add(w, {2, 0}, {1, 2, 3, 4});
-    for (real& g : w.grad_values()) g *= 2;
-    CHECK(w.grad_values().size() == 4);
-    CHECK(w.row_grad()->values == Values{6, 8, 2, 4});
+    for (real& g : grad_values(w)) g *= 2;
+    CHECK(grad_values(w).size() == 4);
+    CHECK(row_gradient(w)->values == Values{6, 8, 2, 4});
     w.grad();
-    CHECK(w.grad_values().size() == 6);
+    CHECK(grad_values(w).size() == 6);
     w.zero_grad();
     CHECK(!w.has_grad());
     add(w, {2}, {1, 2});
@@ -90,7 +91,7 @@ TEST_CASE("sparse: the table may be the result of an op, and meet dense gradient
         const Tensor a = embedding(twice, ids, {.sparse = sparse});
         const Tensor b = embedding(w, ids, {.sparse = sparse});
         backward(sum(mul(a + b, dy)) + sum(mul(twice, w)));
-        CHECK(w.row_grad() == nullptr);
+        CHECK(row_gradient(w) == nullptr);
         grads.push_back(w.grad());
     }
     check_close(grads[1], grads[0], 1e-6, 1e-6);
@@ -99,8 +100,8 @@ TEST_CASE("sparse: the table may be the result of an op, and meet dense gradient
 TEST_CASE("sparse: no rows at all is a gradient too, of zeros") {
     Tensor w = table();
     backward(sum(embedding(w, {}, {.sparse = true})));
-    REQUIRE(w.row_grad() != nullptr);
-    CHECK(w.row_grad()->rows.empty());
+    REQUIRE(row_gradient(w) != nullptr);
+    CHECK(row_gradient(w)->rows.empty());
     Adam({w}, {.lr = 1}).step();
     CHECK(w.to_vector() == Values{1, 2, 3, 4, 5, 6});
     CHECK(same_bits(w.grad(), zeros({3, 2})));
@@ -133,7 +134,7 @@ static void train_step(Optimizer& optimizer, const Tensor& w, const std::vector<
     optimizer.zero_grad();
     const Tensor y = embedding(w, ids, {.sparse = sparse});
     backward(y, random_tensor(y.shape(), rng, false));
-    CHECK((w.row_grad() != nullptr) == sparse);
+    CHECK((row_gradient(w) != nullptr) == sparse);
     optimizer.step();
 }
 
@@ -232,8 +233,8 @@ TEST_CASE("sparse: gradients cost memory by the rows touched, not by the table")
     const int64_t before = memory_use().live_bytes;
     backward(sum(large.lookup(std::vector<int>{7, 99999, 7})));
     CHECK(memory_use().peak_bytes - before < 10000);
-    CHECK(large.weight.row_grad()->rows == Rows{7, 99999});
-    CHECK(large.weight.row_grad()->values == Values{2, 2, 2, 2, 1, 1, 1, 1});
+    CHECK(row_gradient(large.weight)->rows == Rows{7, 99999});
+    CHECK(row_gradient(large.weight)->values == Values{2, 2, 2, 2, 1, 1, 1, 1});
 }
 
 }  // namespace slim
