@@ -1,9 +1,9 @@
 // The backward pass. See autograd.h.
 #include "core/autograd.h"
 
-#include <algorithm>      // sort, copy_n
-#include <atomic>
-#include <unordered_set>  // nodes already found
+#include <algorithm>      // stable_sort
+#include <atomic>         // numbers of nodes
+#include <unordered_set>  // tensors already found
 
 #include "core/trace.h"
 
@@ -13,36 +13,6 @@ namespace {
 
 std::atomic<uint64_t> nodes_made{0};  // one count for all threads: a graph may cross them
 thread_local bool recording = true;
-
-void check_unused(const Tensor& y) {
-    check(!y.impl->graph_used, "backward: the graph behind a tensor of shape ", y.shape(),
-          " was already used; a graph serves one backward pass",
-          ". hint: run the forward pass again, or add the losses and call backward once");
-}
-
-// The tensors between y and the leaves, in the order in which they were made. What nodes numbered
-// up_to or below have made counts as a leaf.
-std::vector<Tensor> tensors_behind(const Tensor& y, uint64_t up_to) {
-    std::vector<Tensor> found, pending{y};
-    std::unordered_set<const Node*> seen;
-    while (!pending.empty()) {
-        Tensor x = pending.back();
-        pending.pop_back();
-        if (!x.requires_grad()) continue;
-        check_unused(x);
-        Node* node = x.impl->node.get();
-        if (!node || node->number <= up_to) continue;  // a leaf
-        if (!seen.insert(node).second) continue;       // reached by another way
-        node->check_inputs();
-        found.push_back(x);
-        for (const Tensor& input : node->inputs)
-            if (input.defined()) pending.push_back(input);
-    }
-    std::sort(found.begin(), found.end(), [](const Tensor& a, const Tensor& b) {
-        return a.impl->node->number < b.impl->node->number;
-    });
-    return found;
-}
 
 }  // namespace
 
@@ -94,6 +64,31 @@ Tensor record(Tensor y, std::shared_ptr<Node> node) {
     return y;
 }
 
+std::vector<Tensor> tensors_behind(const char* caller, const Tensor& y, uint64_t up_to) {
+    std::vector<Tensor> found, pending{y};
+    std::unordered_set<const TensorImpl*> seen;
+    const auto number = [&](const Tensor& x) {  // 0 for a leaf
+        const Node* node = x.impl->node.get();
+        return node && node->number > up_to ? node->number : 0;
+    };
+    while (!pending.empty()) {
+        const Tensor x = std::move(pending.back());
+        pending.pop_back();
+        if (!x.defined() || !seen.insert(x.impl.get()).second) continue;
+        check(!x.impl->graph_used, caller, ": the graph behind a tensor of shape ", x.shape(),
+              " was already used; a graph serves one backward pass, which frees it",
+              ". hint: run the forward pass again, or add the losses and call backward once");
+        found.push_back(x);
+        if (number(x) == 0) continue;
+        const std::vector<Tensor>& inputs = x.impl->node->inputs;
+        pending.insert(pending.end(), inputs.rbegin(), inputs.rend());  // finds the first one first
+    }
+    std::stable_sort(found.begin(), found.end(), [&](const Tensor& a, const Tensor& b) {
+        return number(a) < number(b);
+    });
+    return found;
+}
+
 void backward(const Tensor& loss) {
     check(loss.size() == 1, "backward: the loss has shape ", loss.shape(),
           "; it must have one element. hint: take its sum() or mean(), or pass dL/dy");
@@ -109,7 +104,11 @@ void backward(const Tensor& y, const Tensor& dy, uint64_t up_to) {
     check(dy.shape() == y.shape(), "backward: the gradient has shape ", dy.shape(),
           " for a tensor of shape ", y.shape(), "; they must be equal");
 
-    std::vector<Tensor> order = tensors_behind(y, up_to);
+    std::vector<Tensor> order = tensors_behind("backward", y, up_to);
+    std::erase_if(order, [&](const Tensor& x) {
+        return x.is_leaf() || x.impl->node->number <= up_to;
+    });
+    for (const Tensor& x : order) x.impl->node->check_inputs();
 
     // Seed: dL/dy. A leaf may hold a gradient already, so this adds as every op does.
     Tensor seeded = y;

@@ -47,6 +47,11 @@ struct Node {
 // are being recorded; otherwise the node is dropped. Returns y.
 Tensor record(Tensor y, std::shared_ptr<Node> node);
 
+// Returns y and every tensor that it was computed from: leaves first, then the results of ops in
+// the order in which they were made. Results of nodes numbered up_to or below count as leaves.
+// Throws in the name of `caller` if a backward pass has freed part of the graph.
+std::vector<Tensor> tensors_behind(const char* caller, const Tensor& y, uint64_t up_to = 0);
+
 // Computes dloss/dleaf for every leaf that requires a gradient, and adds it to the leaf's gradient.
 // loss has one element. The graph serves one backward pass and is freed on the way; a second pass
 // over any part of it throws. (PyTorch: loss.backward())

@@ -42,19 +42,12 @@ double projected(const TensorFunction& f, const std::vector<Tensor>& inputs,
 
 // The ops behind f's result, newest first, each once: "mean, mul, sub".
 std::string ops_of(const TensorFunction& f, const std::vector<Tensor>& inputs) {
+    const std::vector<Tensor> graph = tensors_behind("gradcheck", f(inputs));
     std::string list;
-    std::vector<Tensor> pending{f(inputs)};
     std::set<std::string> named;
-    std::set<const Node*> met;
-    while (!pending.empty()) {
-        const Tensor y = pending.back();
-        pending.pop_back();
-        const Node* node = y.defined() ? y.impl->node.get() : nullptr;
-        if (!node || !met.insert(node).second) continue;
-        if (named.insert(node->op).second)
+    for (size_t i = graph.size(); i-- > 0;)
+        if (const Node* node = graph[i].impl->node.get(); node && named.insert(node->op).second)
             list += (list.empty() ? "" : ", ") + std::string(node->op);
-        pending.insert(pending.end(), node->inputs.begin(), node->inputs.end());
-    }
     return list;
 }
 

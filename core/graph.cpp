@@ -1,9 +1,7 @@
 // The graph as text for Graphviz. See graph.h.
 #include "core/graph.h"
 
-#include <algorithm>  // sort
 #include <map>
-#include <unordered_set>
 
 #include "core/autograd.h"
 
@@ -27,28 +25,6 @@ std::string quoted(const std::string& text) {
     return result + "\"";
 }
 
-// y and everything that it was computed from, in the order in which it was made; leaves come first.
-std::vector<const Impl*> tensors_behind(const Tensor& y) {
-    std::vector<const Impl*> found, pending{y.impl.get()};
-    std::unordered_set<const Impl*> seen;
-    while (!pending.empty()) {
-        const Impl* x = pending.back();
-        pending.pop_back();
-        check(!x->graph_used, "to_graphviz: the graph behind a tensor of shape ", x->shape,
-              " was already used by a backward pass, which frees it. hint: draw it before");
-        if (!seen.insert(x).second) continue;
-        found.push_back(x);
-        if (!x->node) continue;
-        for (size_t i = x->node->inputs.size(); i-- > 0;)  // so that the first is found first
-            if (const Tensor& input = x->node->inputs[i]; input.defined())
-                pending.push_back(input.impl.get());
-    }
-    std::stable_sort(found.begin(), found.end(), [](const Impl* a, const Impl* b) {
-        return (a->node ? a->node->number : 0) < (b->node ? b->node->number : 0);
-    });
-    return found;
-}
-
 }  // namespace
 
 std::string to_graphviz(const Tensor& y, const std::vector<std::pair<std::string, Tensor>>& names) {
@@ -66,7 +42,8 @@ std::string to_graphviz(const Tensor& y, const std::vector<std::pair<std::string
 
     std::map<const Impl*, std::string> id;  // t0, t1, ...: nodes of the picture
     std::string edges;
-    for (const Impl* x : tensors_behind(y)) {
+    for (const Tensor& tensor : tensors_behind("to_graphviz", y)) {
+        const Impl* x = tensor.impl.get();
         id[x] = "t" + std::to_string(id.size());
         std::string label = x->node ? x->node->op : x->requires_grad ? "parameter" : "constant";
         if (name_of.count(x)) label = name_of[x] + (x->node ? " = " + label : "");
