@@ -16,8 +16,12 @@ struct ReluNode : Node {
     void backward(const Tensor& y) override {
         const real* x = saved(0);
         const real* dy = y.grad_data();
-        real* dx = inputs[0].mutable_grad();
-        for (int64_t i = 0; i < y.size(); i++) dx[i] += x[i] > 0 ? dy[i] : 0;
+        const Tensor::GradSlot slot = inputs[0].grad_slot();
+        real* dx = slot.data;
+        if (slot.beta == 0)  // the usual case, once per step: dx is written, not zeroed first
+            for (int64_t i = 0; i < y.size(); i++) dx[i] = x[i] > 0 ? dy[i] : 0;
+        else
+            for (int64_t i = 0; i < y.size(); i++) dx[i] += x[i] > 0 ? dy[i] : 0;
     }
 };
 
