@@ -18,9 +18,7 @@ struct AxisSplit {
     Shape reduced;  // the shape without the axis
 
     AxisSplit(const char* op, const Tensor& x, int64_t axis) {
-        check(axis >= -x.dim() && axis < x.dim(), op, ": axis ", axis, " of a tensor of shape ",
-              x.shape(), "; an axis is between ", -x.dim(), " and ", x.dim() - 1);
-        if (axis < 0) axis += x.dim();
+        axis = checked_axis(op, x, axis);
         for (int64_t d = 0; d < x.dim(); d++) {
             if (d == axis) n = x.size(d);
             else (d < axis ? outer : inner) *= x.size(d);

@@ -25,6 +25,13 @@ int64_t checked_size(const Shape& shape) {
     return size;
 }
 
+int64_t checked_axis(const char* op, const Tensor& x, int64_t axis) {
+    check(x.dim() > 0, op, ": axis ", axis, " of a tensor of shape (); a scalar has no axes");
+    check(axis >= -x.dim() && axis < x.dim(), op, ": axis ", axis, " of a tensor of shape ",
+          x.shape(), "; an axis is between ", -x.dim(), " and ", x.dim() - 1);
+    return axis < 0 ? axis + x.dim() : axis;
+}
+
 // ---- the handle ---------------------------------------------------------------------------------
 
 Tensor::Tensor(Shape shape) {
@@ -41,9 +48,7 @@ void Tensor::fail_undefined() {
 }
 
 int64_t Tensor::size(int64_t axis) const {
-    check(axis >= -dim() && axis < dim(), "size: axis ", axis, " of a tensor of shape ", shape(),
-          "; an axis is between ", -dim(), " and ", dim() - 1);
-    return shape()[size_t(axis < 0 ? axis + dim() : axis)];
+    return shape()[size_t(checked_axis("size", *this, axis))];
 }
 
 real* Tensor::mutable_data() {

@@ -104,6 +104,9 @@ Tensor normal(const Shape& shape, double mean, double std_dev, Rng& rng);
 // The product of the dimensions; throws when one is negative or the product does not fit.
 int64_t checked_size(const Shape& shape);
 
+// The axis, counted from the front. Throws, naming the op, when x has no such axis.
+int64_t checked_axis(const char* op, const Tensor& x, int64_t axis);
+
 void copy_values(const Tensor& from, Tensor& to);  // same shapes, else throws
 
 // As PyTorch prints: nested brackets, four digits, long axes elided with "...".

@@ -48,16 +48,11 @@ private:
 // What the block's graph has used from outside, x apart: parameters, and results of earlier ops
 // that the block has captured. `up_to` is the newest node from before the block ran.
 std::vector<Tensor> captured(const Tensor& y, const Tensor& x, uint64_t up_to) {
-    std::vector<Tensor> found, pending{y};
-    std::set<const TensorImpl*> met{x.impl.get()};
-    while (!pending.empty()) {
-        const Tensor t = pending.back();
-        pending.pop_back();
-        if (!t.defined() || !t.requires_grad() || !met.insert(t.impl.get()).second) continue;
-        const Node* node = t.impl->node.get();
-        if (!node || node->number <= up_to) found.push_back(t);
-        else pending.insert(pending.end(), node->inputs.begin(), node->inputs.end());
-    }
+    std::vector<Tensor> found = tensors_behind("checkpoint", y, up_to);
+    std::erase_if(found, [&](const Tensor& t) {
+        const bool inside = t.impl->node && t.impl->node->number > up_to;
+        return inside || !t.requires_grad() || t.impl == x.impl;
+    });
     return found;
 }
 

@@ -120,6 +120,10 @@ TEST_CASE("tensor: wrong reads say the index and the shape") {
     CHECK_ERROR(x.at({-1, 0}), "at", "index -1", "axis 0");
     CHECK_ERROR(x.size(2), "size", "axis 2", "(2, 3)");
     CHECK_ERROR(x.size(-3), "size", "axis -3", "between -2 and 1");
+    for (const int64_t axis : {0, -1}) {
+        CHECK_ERROR(scalar(1).size(axis), "size", "shape ()", "a scalar has no axes");
+        CHECK_ERROR(sum(scalar(1), axis), "sum", "shape ()", "a scalar has no axes");
+    }
     CHECK_ERROR(x.item(), "item", "(2, 3)", "6 elements");
     CHECK_ERROR(zeros({0}).item(), "item", "(0)", "0 elements");
 }

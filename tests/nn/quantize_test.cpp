@@ -1,6 +1,9 @@
 // Weights in 8 and 4 bits: what is stored, products with it, and adapters around it.
 #include "nn/quantize.h"
 
+#include <limits>
+
+#include "nn/adapt.h"
 #include "optim/adam.h"
 #include "tests/nn/adapters.h"
 
@@ -57,6 +60,42 @@ TEST_CASE("int8: each row on a grid of its own, off by at most half a step") {
                 CHECK(std::fabs(got / step - std::round(got / step)) < 1e-4);
             }
         }
+    }
+}
+
+TEST_CASE("fault: int8 of the largest float stays finite") {
+    const float largest = std::numeric_limits<float>::max();
+    const Tensor weight = tensor({real(largest), real(-largest), 1, 2e38f, 3e38f, 3.3e38f}, {2, 3});
+    const Tensor restored = quantize(weight, Quantization::kInt8)->dequantized();
+    for (const real w : restored.to_vector()) CHECK(std::isfinite(float(w)));
+    CHECK(double(restored.at({0, 0})) == doctest::Approx(double(largest)).epsilon(1e-6));
+    CHECK(double(restored.at({0, 1})) == doctest::Approx(-double(largest)).epsilon(1e-6));
+}
+
+TEST_CASE("int8 and NF4: a value half way between two steps rounds away from zero, or down") {
+    const auto restored = [](Quantization kind, std::vector<real> row) {
+        const int64_t n = int64_t(row.size());
+        return quantize(tensor(row, {1, n}), kind)->dequantized().to_vector();
+    };
+    CHECK(restored(Quantization::kInt8, {127, 2.5, -2.5, 0.5}) ==
+          std::vector<real>{127, 3, -3, 1});
+    const real half = (0.0795802996f + 0.160930201f) / 2;  // a tie takes the lower level
+    CHECK(restored(Quantization::kNF4, {1, half})[1] == real(0.0795802996f));
+}
+
+TEST_CASE("fault: norms of a quantised weight that is exchanged are computed anew") {
+    Rng rng(11);
+    auto linear = std::make_shared<Linear>(random_tensor({7, 5}, rng, false));
+    freeze_linear_layers(*linear);
+    linear->weight = Weight(quantize(random_tensor({7, 5}, rng, false), Quantization::kInt8));
+    LinearWithDoRA layer(linear, {.rank = 2}, rng);
+    const Tensor x = random_tensor({3, 5}, rng, false);
+    for (const bool training : {true, false}) {
+        layer.train(training);
+        NoGrad no_grad;
+        layer(x);
+        linear->weight = Weight(quantize(random_tensor({7, 5}, rng, false), Quantization::kInt8));
+        check_close_sums(layer(x), slim::linear(x, layer.merged_weight(), linear->bias), 5);
     }
 }
 
