@@ -11,6 +11,8 @@ BUILD   := build$(if $(VARIANT),/variant$(VARIANT))
 
 # No -ffast-math: NaN must stay NaN. errno and traps, which nobody reads, would cost vector code.
 FLAGS  = -std=c++20 -fopenmp-simd -Wall -Wextra -Werror -I. -MMD -MP
+# A variable that is not used yet warns, and does not stop somebody who tries something out.
+FLAGS += $(addprefix -Wno-error=unused-,variable but-set-variable parameter function)
 # GCC 12 sees ghosts in inlined strings and variants; clang minds a loop that is no vector code.
 FLAGS += $(if $(findstring clang,$(CXX)),-Wno-pass-failed,-Wno-maybe-uninitialized -Wno-restrict)
 FLAGS += $(if $(DEBUG)$(COVERAGE),-O0 -g3,-O3 -g1 -fno-math-errno -fno-trapping-math)
@@ -163,14 +165,14 @@ $(LESSONS): $(BUILD)/%: $(BUILD)/obj/apps/%.o $(BUILD)/obj/apps/program.o $(LIBR
 	@$(CXX) $(FLAGS) $^ -lopenblas -o $@
 
 # The lessons' tests run them. Their headers show what float prints, so in double there are none.
-WALKS = $(addprefix $(BUILD)/gdb/,$(if $(VARIANT),,$(if $(shell command -v gdb),05_xor 07_lora)))
+WALKS = $(addprefix $(BUILD)/gdb/,$(if $(VARIANT),,$(if $(shell command -v gdb),05_regression_and_xor 07_lora 08_dora)))
 ifneq ($(REAL),double)
 $(BUILD)/tests: $(call object,$(wildcard tests/lessons/*.cpp)) | $(LESSONS) $(WALKS)
 endif
 
 # Lessons for gdb: the lesson and the files that a walk goes through, compiled with -O0.
-WALKED = $(addprefix $(BUILD)/obj/gdb/,$(addsuffix .o,core/activations core/arithmetic \
-           core/autograd core/matmul nn/linear nn/lora))
+WALKED = $(patsubst %.cpp,$(BUILD)/obj/gdb/%.o,$(wildcard $(addsuffix .cpp,core/activations \
+           core/arithmetic core/autograd core/matmul nn/linear nn/lora* nn/dora*)))
 $(BUILD)/obj/gdb/%.o: %.cpp
 	@mkdir -p $(@D)
 	@echo "  compile $<, for gdb"
@@ -180,16 +182,30 @@ $(BUILD)/gdb/%: $(BUILD)/obj/gdb/apps/lessons/%.o $(WALKED) $(call object,apps/p
 	@echo "  link    $@"
 	@$(CXX) $(FLAGS) $^ -lopenblas -o $@
 
-lessons: $(LESSONS)  ## run the course; lesson-07 is one of it, gdb-07 opens that one in gdb
-	@for lesson in $^; do echo "== $$lesson"; $$lesson || exit 1; echo; done
+lessons: data $(LESSONS)  ## run all lessons; lesson-07 runs one, gdb-07 opens it in gdb
+	@for lesson in $(LESSONS); do echo "== $$lesson"; $$lesson || exit 1; echo; done
 lesson-%:
-	@$(MAKE) -s $(or $(filter $(BUILD)/lessons/$*_%,$(LESSONS)),$(error there is no lesson $*. hint: lesson-01 to lesson-12))
+	@$(MAKE) -s $(or $(filter $(BUILD)/lessons/$*_%,$(LESSONS)),$(error there is no lesson $*. \
+	  hint: lesson-01 to lesson-12, lesson-appendix))
+	@! grep -q data/mnist apps/lessons/$*_*.cpp || sh data/fetch_mnist.sh data/mnist
 	@$(filter $(BUILD)/lessons/$*_%,$(LESSONS)) $(ARGS)
 gdb-%:  # opens a lesson in gdb, where its header says
 	@command -v gdb >/dev/null || { echo "gdb is not installed. hint: apt-get install gdb"; exit 1; }
 	@$(MAKE) -s -j$(JOBS) $(patsubst apps/lessons/%.cpp,$(BUILD)/gdb/%,$(wildcard apps/lessons/$*_*.cpp))
 	@gdb -q -iex 'set auto-load local-gdbinit off' -x .gdbinit -ex "break $$(sed -n \
-	  's/.*stops in \(.*\))/\1/p' apps/lessons/$*_*.cpp)" -ex run $(BUILD)/gdb/$*_*
+	  's/.*stops in \(.*\))/\1/p' apps/lessons/$*_*.cpp)" -ex run $(GDB_ARGS) $(BUILD)/gdb/$*_*
+
+# The exercises. Warnings do not stop one; -O0, as it is small and is to compile fast.
+COURSE = BUILD='$(BUILD)' CXX='$(CXX)' JOBS=$(JOBS) \
+         FLAGS='$(filter-out -Werror -MMD -MP,$(FLAGS)) -O0 -g3 -Wno-unused-parameter' sh
+course:  ## the exercises that are done; ex-04 checks one, hint-04 prints its hint
+	@$(COURSE) apps/exercises/course.sh progress
+ex-% hint-%:
+	@$(MAKE) -s -j$(JOBS) $(LIBRARY) $(call object,apps/exercises/check.cpp)
+	@$(COURSE) apps/exercises/course.sh $(subst -, ,$@)
+test-course:  ## the exercises: untouched, with right and with wrong answers
+	@$(MAKE) -s -j$(JOBS) $(LIBRARY) $(call object,apps/exercises/check.cpp)
+	@$(COURSE) tests/course.sh
 
 coverage:  ## the lines that the tests run, per file: gcov over a build of its own
 	@$(MAKE) -j$(JOBS) COVERAGE=1 all test-binary
@@ -218,7 +234,7 @@ help:  ## this list
 
 .SECONDARY:  # keep the object files that pattern rules make
 .PHONY: all deps data run notebook tokens test bench bench-torch test-binary print-test-binary \
-        test-mpi test-mpi-binary lessons lines check-includes coverage faults mutants format clean help
+        test-mpi test-mpi-binary lessons course test-course lines check-includes coverage faults mutants format clean help
 ifneq ($(filter deps,$(MAKECMDGOALS)),)
 .NOTPARALLEL:  # first the packages, then what needs them
 endif

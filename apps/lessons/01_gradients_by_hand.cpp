@@ -5,6 +5,7 @@
 //   chain rule. backward() is the second way. Learning is walking against the gradient.
 //
 // Run: make lesson-01    (make gdb-01 stops in slim::backward)
+// Do:  make ex-01
 //
 // Expected output:
 //

@@ -5,6 +5,7 @@
 //   whole of an autograd engine is in this file, for numbers that can only be added.
 //
 // Run: make lesson-02    (make gdb-02 stops in main)
+// Do:  make ex-02
 //
 // Expected output:
 //

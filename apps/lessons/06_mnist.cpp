@@ -1,11 +1,12 @@
 // Lesson 6: reading handwritten digits.
 //
-// You will learn: the loop of lesson 4 on real data. A picture is a row of 784 numbers; the network
+// You will learn: the loop of lesson 5 on real data. A picture is a row of 784 numbers; the network
 //   gives ten scores ("logits"), one for each digit; cross-entropy measures how far the right one
 //   is from winning. What counts is the accuracy on pictures that were not trained on.
 //
 // Run: make lesson-06    (make gdb-06 stops in slim::cross_entropy)
-//   It reads the digits from data/mnist; `make data` brings them.
+//   It reads the digits from data/mnist, which make fetches if they are missing.
+// Do:  make ex-06
 //
 // Expected output:
 //
@@ -23,8 +24,8 @@
 //     |   o######.         |
 //     |o####oo             |
 //   loss on the first batch: 2.3, and log(10) is 2.3
-//   loss on the last batches: below 0.35
-//   of the pictures it has never seen, it reads more than 90 %
+//   loss on the last 50 batches: 0.25
+//   right on the pictures it has never seen: 93.7 %
 #include <cmath>
 #include <cstdio>
 
@@ -60,7 +61,8 @@ static int lesson(int, char**) {
         std::printf("  |%s|\n", line.c_str());
     }
 
-    // 784 pixels -> 128 -> 256 -> 10 scores, with relu in between: three layers as in lesson 5.
+    // 784 pixels -> 128 -> 256 -> 10 scores, with relu in between: lesson 5's network with one
+    // layer more.
     Rng rng(1);
     MLP model(train_set.features(), 128, 256, 10, rng);
     Adam adam(model.parameters(), {.lr = kLearningRate});
@@ -72,8 +74,11 @@ static int lesson(int, char**) {
     double first = 0, recent = 0;  // recent: the mean over the last 50 batches
     Batch batch;
     for (int64_t step = 0; step < kSteps && batches.next(batch); step++) {
-        // softmax turns scores into probabilities, p_k = e^score_k / sum of all e^score;
-        // the loss is the mean of -log(p of the right digit).
+        // softmax turns scores z into probabilities, p_k = e^z_k / sum of all e^z. The loss is the
+        // mean of -log(p of the right digit c). For one picture
+        //     L = -z_c + log(sum of all e^z)      dL/dz_k = p_k - (1 if k = c, else 0)
+        // as the logarithm's derivative is e^z_k / sum = p_k. This is "p - y": each score gets what
+        // was predicted minus what was right. It is small once the prediction is good.
         const Tensor logits = model(batch.x);                     // [64, 784] -> [64, 10]
         const Tensor loss = cross_entropy(logits, batch.labels);  // one number
         backward(loss);
@@ -83,12 +88,11 @@ static int lesson(int, char**) {
         if (step >= kSteps - 50) recent += loss.item() / 50;
     }
     std::printf("loss on the first batch: %.1f, and log(10) is %.1f\n", first, std::log(10.0));
-    std::printf("loss on the last batches: %s\n", recent < 0.35 ? "below 0.35" : "still high");
+    std::printf("loss on the last 50 batches: %.2f\n", recent);
 
     // Guessing would be right in 10 % of the cases.
-    const double accuracy = evaluate(model, test_set).accuracy;
-    std::printf("of the pictures it has never seen, it reads %s\n",
-                accuracy > 0.9 ? "more than 90 %" : "90 % or fewer");
+    std::printf("right on the pictures it has never seen: %.1f %%\n",
+                100 * evaluate(model, test_set).accuracy);
     return 0;
 }
 

@@ -1,26 +1,28 @@
-// Lesson 8: DoRA, length and direction.
+// Lesson 8: DoRA, magnitude and direction.
 //
-// You will learn: DoRA gives each row (or each column) of the weight a length of its own, the
-//   magnitude m, and lets LoRA turn only the direction. And how to notice a "DoRA" that is none:
-//   look whether m gets a gradient.
+// You will learn: DoRA gives each row (or each column) of the weight a norm of its own, the
+//   magnitude m, and lets LoRA turn only the direction. How to expose a "DoRA" that is none.
 //
 // Run: make lesson-08    (make gdb-08 stops in slim::LinearWithDoRA::forward)
+// Do:  make ex-08
 //
 // Expected output:
 //
-//   W = (3 4)  magnitudes per output (rows):    5.00 2.00
-//       (0 2)  magnitudes per input (columns):  3.00 4.47
+//   W:           rows (3.00 4.00) and (0.00 2.00), norms 5.00 and 2.00
+//                its columns have norms 3.00 and 4.47
+//   LoRA's V:    rows (5.00 8.00) and (-1.00 0.00), norms 9.43 and 1.00
+//   DoRA's W':   rows (2.65 4.24) and (-2.00 0.00), norms 5.00 and 2.00
 //
-//   row 0 of W:                   ( 3.00  4.00), length 5.00
-//   row 0 of W + s B A (LoRA):    ( 5.00  8.00), length 9.43
-//   row 0 of W' (DoRA):           ( 2.65  4.24), length 5.00
-//   row 0 of W' with m_0 = 10:    ( 5.30  8.48), length 10.00
-//   columns of W' (per input):    lengths 3.00 4.47
+//   layer                 dm   y - x W'^T   y(2x) - 2 y(x)   dB at B = 0
+//   DoRA                5.35         0.00             0.00        finite
+//   LinearWithDoRA      5.35         0.00             0.00        finite
+//   drops m             0.00        12.46             0.00        finite
+//   normalises output   2.68         6.11             4.47    not finite
 //
-//   forward is x W'^T, per output: yes, per input: yes
-//   m has a gradient, in our DoRA: yes, in the tutorial's: no
-//   the tutorial's output is LoRA's, bit for bit: yes
-#include <algorithm>
+//   both rows are to turn, and row 0 to grow from 5 to 7.5:
+//     step   0: loss  5.722, m 5.00 2.00
+//     step 250: loss  0.014, m 7.34 2.00
+//     step 500: loss  0.000, m 7.50 2.00
 #include <cmath>
 #include <cstdio>
 
@@ -28,84 +30,91 @@
 #include "core/ops.h"
 #include "core/random.h"
 #include "nn/dora.h"
+#include "optim/adam.h"
 
 using namespace slim;
 
-static const char* yes(bool b) { return b ? "yes" : "no"; }
-
-static bool close(const Tensor& a, const Tensor& b) {
-    double worst = 0;
-    for (int64_t i = 0; i < a.size(); i++)
-        worst = std::max(worst, std::fabs(double(a.data()[i]) - double(b.data()[i])));
-    return worst < 1e-4;
+static double largest(const Tensor& x) {
+    double most = 0;
+    for (real value : x.to_vector())
+        most = std::isfinite(value) ? std::fmax(most, std::fabs(value)) : INFINITY;
+    return most;
 }
 
-// The layer called LinearWithDoRA in a tutorial that many have copied. Go through it line by line
-// before you read on: what does `modification` do?
-static Tensor tutorial_forward(Linear& linear, LoRALayer& lora, const Tensor& m, const Tensor& x) {
-    const Tensor base = linear.forward(x);
-    const Tensor change = lora.forward(x);                  // an output, not a weight
-    const Tensor length = norm(change, 1);                  // one per *example* [batch]
-    const Tensor direction = mul_col(change, ones(length.shape()) / length);
-    const Tensor modification = mul_row(direction, m);
-    return base + change;
+struct Parameters {
+    Tensor W, A, B, m;  // [out, in], [rank, in], [out, rank], [out]; s is 1 here
+    Tensor V() const { return W + matmul(B, A); }  // the direction, V = W + s B A
+};
+
+// The definition: each row of V is brought to the norm m. W' = m V / |V|, y = x W'^T.
+static Tensor merged(const Parameters& p) { return mul_col(p.V(), p.m / norm(p.V(), 1)); }
+static Tensor dora(const Tensor& x, const Parameters& p) { return matmul_nt(x, merged(p)); }
+
+// Two layers that are called DoRA in tutorials. Both normalise the branch's output, where DoRA
+// normalises a weight. This one returns a sum without the result: it is LoRA ...
+static Tensor drops_m(const Tensor& x, const Parameters& p) {
+    return matmul_nt(x, p.W) + matmul_nt(matmul_nt(x, p.A), p.B);
+}
+// ... and in this one m does get a gradient. But it divides by a norm per example: twice the input
+// does not give twice the output, so there is no W' to merge. At B = 0 it divides 0 by 0.
+static Tensor normalises_output(const Tensor& x, const Parameters& p) {
+    const Tensor change = matmul_nt(matmul_nt(x, p.A), p.B), n = norm(change, 1);
+    return matmul_nt(x, p.W) + mul_row(mul_col(change, ones(n.shape()) / n), p.m);
+}
+
+static void show(const char* name, const Tensor& W) {
+    const real* w = W.data();
+    std::printf("%-12s rows (%.2f %.2f) and (%.2f %.2f), norms %.2f and %.2f\n", name, w[0], w[1],
+                w[2], w[3], std::hypot(w[0], w[1]), std::hypot(w[2], w[3]));
 }
 
 int main() {
-    const AdapterConfig kPerOutput{.rank = 1, .alpha = 1, .axis = Axis::kOut};
-    const AdapterConfig kPerInput{.rank = 1, .alpha = 1, .axis = Axis::kIn};
-
-    // A weight [out, in] = [2, 2] with rows (3, 4) and (0, 2).
-    auto base = std::make_shared<Linear>(tensor({3, 4, 0, 2}, {2, 2}));
-    const Tensor x = tensor({1, 2, -1, 1, 0.5, 3}, {3, 2});
-
-    // 1. Where m starts: at the lengths that W has. A row makes one output, a column belongs to one
-    //    input. The paper's code and PEFT take rows; the tutorials take columns.
+    // 1. Where m starts: at the norms of W. A row makes one output, a column belongs to one input.
+    //    The paper's code and PEFT take rows; the tutorials take columns.
     Rng rng(1);
-    LinearWithDoRA per_output(base, kPerOutput, rng), per_input(base, kPerInput, rng);
-    std::printf("W = (3 4)  magnitudes per output (rows):    %.2f %.2f\n",
-                double(per_output.m.at({0})), double(per_output.m.at({1})));
-    std::printf("    (0 2)  magnitudes per input (columns):  %.2f %.2f\n\n",
-                double(per_input.m.at({0})), double(per_input.m.at({1})));
+    auto base = std::make_shared<Linear>(tensor({3, 4, 0, 2}, {2, 2}));  // no bias
+    base->set_requires_grad(false);
+    LinearWithDoRA layer(base, {.rank = 1, .alpha = 1, .norm_gradient = NormGradient::kExact}, rng);
+    Parameters p{base->weight, layer.lora.A, layer.lora.B, layer.m};
+    show("W:", p.W);
+    std::printf("             its columns have norms %.2f and %.2f\n", norm(p.W, 0).at({0}),
+                norm(p.W, 0).at({1}));
 
-    // 2. V = W + s B A, then each row of V is brought to the length m:  W' = m V / |V|.
-    //    B A turns row 0; its length stays 5, whatever B A is. LoRA would have changed both at
-    //    once.
-    for (LinearWithDoRA* layer : {&per_output, &per_input}) {
-        copy_values(tensor({1, 2}, {1, 2}), layer->lora.A);
-        copy_values(tensor({2, -1}, {2, 1}), layer->lora.B);
-    }
-    const auto print_row = [](const char* name, const Tensor& W) {
-        std::printf("%s (%5.2f %5.2f), length %.2f\n", name, double(W.at({0, 0})),
-                    double(W.at({0, 1})), double(norm(W, 1).at({0})));
+    // 2. B A turns the rows; their norms stay 5 and 2, whatever B A is. LoRA changes both at once.
+    const Tensor x = tensor({1, 2, -1, 1, 0.5, 3}, {3, 2}), B = tensor({2, -1}, {2, 1});
+    copy_values(tensor({1, 2}, {1, 2}), p.A), copy_values(B, p.B);
+    show("LoRA's V:", p.V());
+    show("DoRA's W':", merged(p));
+
+    // 3. Three questions. LinearWithDoRA is the definition without forming V: see the appendix.
+    std::printf("\nlayer                 dm   y - x W'^T   y(2x) - 2 y(x)   dB at B = 0\n");
+    const auto question = [&](const char* name, const auto& f) {
+        copy_values(B, p.B);
+        const double off = largest(f(x, p) - matmul_nt(x, merged(p)));
+        const double bent = largest(f(2 * x, p) - 2 * f(x, p));
+        backward(sum(f(x, p)));
+        const double dm = p.m.has_grad() ? largest(p.m.grad()) : 0;
+        layer.zero_grad();
+        copy_values(zeros({2, 1}), p.B);
+        backward(sum(f(x, p)));
+        std::printf("%-18s %5.2f %12.2f %16.2f %13s\n", name, dm, off, bent,
+                    std::isfinite(largest(p.B.grad())) ? "finite" : "not finite");
+        layer.zero_grad();
     };
-    print_row("row 0 of W:                  ", base->weight);
-    print_row("row 0 of W + s B A (LoRA):   ", base->weight + per_output.lora.delta_weight());
-    print_row("row 0 of W' (DoRA):          ", per_output.merged_weight());
-    per_output.m.mutable_data()[0] = 10;
-    print_row("row 0 of W' with m_0 = 10:   ", per_output.merged_weight());
-    const Tensor columns = norm(per_input.merged_weight(), 0);
-    std::printf("columns of W' (per input):    lengths %.2f %.2f\n\n", double(columns.at({0})),
-                double(columns.at({1})));
+    question("DoRA", dora);
+    question("LinearWithDoRA", [&](const Tensor& x, const Parameters&) { return layer(x); });
+    question("drops m", drops_m);
+    question("normalises output", normalises_output);
 
-    // 3. The layer never forms W' (lesson 10 shows how), and is the same function.
-    std::printf("forward is x W'^T, per output: %s, per input: %s\n",
-                yes(close(per_output(x), matmul_nt(x, per_output.merged_weight()))),
-                yes(close(per_input(x), matmul_nt(x, per_input.merged_weight()))));
-
-    // 4. The tutorial's layer normalises the wrong thing (activations, where DoRA has a weight),
-    //    and then drops the result: what it returns is LoRA. It trains, its loss falls, its
-    //    accuracy is fine. Only its gradients tell: nothing that m is in ever reaches the loss.
-    Tensor m = ones({2}).set_requires_grad();
-    LinearWithLoRA lora(base, kPerOutput, rng);
-    copy_values(per_output.lora.A, lora.lora.A);
-    copy_values(per_output.lora.B, lora.lora.B);
-    const Tensor y = tutorial_forward(*base, lora.lora, m, x);
-    backward(sum(y * y));
-    const Tensor y_dora = per_output(x);
-    backward(sum(y_dora * y_dora));
-    std::printf("m has a gradient, in our DoRA: %s, in the tutorial's: %s\n",
-                yes(per_output.m.has_grad()), yes(m.has_grad()));
-    std::printf("the tutorial's output is LoRA's, bit for bit: %s\n",
-                yes(y.to_vector() == lora(x).to_vector()));
+    std::printf("\nboth rows are to turn, and row 0 to grow from 5 to 7.5:\n");
+    const Tensor target = matmul_nt(x, tensor({6, 4.5, 1.2, 1.6}, {2, 2}));
+    Adam adam({p.A, p.B, p.m}, {.lr = 0.02});
+    for (int step = 0; step <= 500; step++) {
+        const Tensor loss = mse_loss(dora(x, p), target);
+        if (step % 250 == 0)
+            std::printf("  step %3d: loss %6.3f, m %.2f %.2f\n", step, double(loss.item()),
+                        double(p.m.at({0})), double(p.m.at({1})));
+        backward(loss);
+        adam.step(), adam.zero_grad();
+    }
 }

@@ -2,7 +2,7 @@
 # `make gdb-05` types the first two lines, the reader the other eight. The test lessons_test.cpp
 # looks for the lines after #> in the output of
 #
-#     gdb -batch -x .gdbinit -x tests/lessons/walk.gdb build/gdb/05_xor
+#     gdb -batch -x .gdbinit -x tests/lessons/walk.gdb build/gdb/05_regression_and_xor
 
 break slim::relu
 run
@@ -15,8 +15,8 @@ finish
 
 # 2. what it was made from
 graph $
-#> $t0 = relu #2 (4, 8)
-#>   $t1 = linear #1 (4, 8)
+#> $t0 = relu #
+#>   $t1 = linear #
 #>     $t2 = leaf (4, 2)
 #>     $t3 = leaf (8, 2), requires_grad
 #>     $t4 = leaf (8), requires_grad
