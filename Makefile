@@ -172,7 +172,8 @@ endif
 
 # Lessons for gdb: the lesson and the files that a walk goes through, compiled with -O0.
 WALKED = $(patsubst %.cpp,$(BUILD)/obj/gdb/%.o,$(wildcard $(addsuffix .cpp,core/activations \
-           core/arithmetic core/autograd core/matmul nn/linear nn/lora* nn/dora*)))
+           core/arithmetic core/autograd core/broadcast \
+           core/matmul core/reduce nn/linear nn/lora* nn/dora*)))
 $(BUILD)/obj/gdb/%.o: %.cpp
 	@mkdir -p $(@D)
 	@echo "  compile $<, for gdb"
