@@ -199,13 +199,14 @@ gdb-%:  # opens a lesson in gdb, where its header says
 # The exercises. Warnings do not stop one; -O0, as it is small and is to compile fast.
 COURSE = BUILD='$(BUILD)' CXX='$(CXX)' JOBS=$(JOBS) \
          FLAGS='$(filter-out -Werror -MMD -MP,$(FLAGS)) -O0 -g3 -Wno-unused-parameter' sh
+EXERCISES = $(call object,apps/exercises/check.cpp apps/exercises/train.cpp)
 course:  ## the exercises that are done; ex-04 checks one, hint-04 prints its hint
 	@$(COURSE) apps/exercises/course.sh progress
 ex-% hint-%:
-	@$(MAKE) -s -j$(JOBS) $(LIBRARY) $(call object,apps/exercises/check.cpp)
+	@$(MAKE) -s -j$(JOBS) $(LIBRARY) $(EXERCISES)
 	@$(COURSE) apps/exercises/course.sh $(subst -, ,$@)
 test-course:  ## the exercises: untouched, with right and with wrong answers
-	@$(MAKE) -s -j$(JOBS) $(LIBRARY) $(call object,apps/exercises/check.cpp)
+	@$(MAKE) -s -j$(JOBS) $(LIBRARY) $(EXERCISES)
 	@$(COURSE) tests/course.sh
 
 coverage:  ## the lines that the tests run, per file: gcov over a build of its own

@@ -18,7 +18,7 @@ ex)
     mkdir -p "$done"
     rm -f "$done/$2.done"
     if grep -q data/mnist "$exercise"; then sh data/fetch_mnist.sh data/mnist || exit 1; fi
-    $CXX $FLAGS "$exercise" "$BUILD/obj/apps/exercises/check.o" "$BUILD/libslimgrad.a" -lopenblas \
+    $CXX $FLAGS "$exercise" "$BUILD"/obj/apps/exercises/*.o "$BUILD/libslimgrad.a" -lopenblas \
         -o "$done/$2" || exit 1
     OPENBLAS_NUM_THREADS=1 "$done/$2" || exit 1
     touch "$done/$2.done" ;;
