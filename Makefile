@@ -25,7 +25,7 @@ $(BUILD)/obj/apps/%: private FLAGS += $(if $(DEBUG)$(SAN)$(COVERAGE),,-O1)
 $(BUILD)/obj/tests/%: private FLAGS += -O0 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
 
 PROGRAMS = $(BUILD)/bench $(BUILD)/mnist $(BUILD)/predict $(BUILD)/adapter $(BUILD)/graph \
-             $(BUILD)/notebook $(BUILD)/tokens $(if $(MPI),$(BUILD)/mnist_mpi)
+             $(BUILD)/notebook $(BUILD)/tokens $(BUILD)/pictures $(if $(MPI),$(BUILD)/mnist_mpi)
 LIBRARY  = $(BUILD)/libslimgrad.a
 SOURCES  = $(wildcard core/*.cpp data/*.cpp nn/*.cpp optim/*.cpp)
 TESTS    = $(wildcard tests/*.cpp tests/core/*.cpp tests/data/*.cpp tests/nn/*.cpp \
@@ -47,7 +47,7 @@ $(PROGRAMS): $(BUILD)/%: $(SHARED) $(LIBRARY)
 	@$(CXX) $(FLAGS) $(filter %.o,$^) $(LIBRARY) -lopenblas $(MPI_LIBS) -o $@
 $(BUILD)/bench: $(call object,$(wildcard apps/bench/*.cpp))
 $(BUILD)/mnist_mpi: $(call object,apps/mpi/mnist_mpi.cpp)
-$(addprefix $(BUILD)/,graph notebook tokens $(CALLED)): $(BUILD)/%: $(BUILD)/obj/apps/%.o
+$(addprefix $(BUILD)/,graph notebook pictures tokens $(CALLED)): $(BUILD)/%: $(BUILD)/obj/apps/%.o
 $(addprefix $(BUILD)/,$(CALLED)): $(BUILD)/%: $(BUILD)/obj/main/%.o
 $(BUILD)/obj/main/%.o: apps/main.cpp
 	@mkdir -p $(@D)
@@ -205,8 +205,8 @@ course:  ## the exercises that are done; ex-04 checks one, hint-04 prints its hi
 ex-% hint-%:
 	@$(MAKE) -s -j$(JOBS) $(LIBRARY) $(EXERCISES)
 	@$(COURSE) apps/exercises/course.sh $(subst -, ,$@)
-test-course:  ## the exercises: untouched, with right and with wrong answers
-	@$(MAKE) -s -j$(JOBS) $(LIBRARY) $(EXERCISES)
+test-course:  ## the exercises: untouched, with right and with wrong answers; gdb in each lesson
+	@$(MAKE) -s -j$(JOBS) $(LIBRARY) $(EXERCISES) $(patsubst $(BUILD)/lessons/%,$(BUILD)/gdb/%,$(LESSONS))
 	@$(COURSE) tests/course.sh
 
 coverage:  ## the lines that the tests run, per file: gcov over a build of its own

@@ -65,6 +65,15 @@ mkdir -p "$out"
 sh data/fetch_mnist.sh data/mnist || exit 1
 ls apps/exercises/${ONLY:-}*_*.cpp | sed 's,.*/,,; s,\.cpp$,,' |
     xargs -P "${JOBS:-2}" -n 1 sh tests/course.sh one >"$out/results"
+# Each lesson in gdb, where its header says that it stops.
+for lesson in $(command -v gdb >/dev/null && ls apps/lessons/${ONLY:-}*_*.cpp); do
+    name=$(basename "$lesson" .cpp)
+    stop=$(sed -n 's/.*stops in \(.*\))/\1/p' "$lesson")
+    gdb -batch -nx -iex 'set auto-load local-gdbinit off' -x .gdbinit -ex "break $stop" -ex run \
+        "$BUILD/gdb/$name" >"$out/$name.gdb" 2>&1
+    if grep -q '^Breakpoint 1\(.1\)\?, ' "$out/$name.gdb"; then echo "ok $name in gdb"
+    else echo "FAIL $name in gdb: it does not stop in $stop, see $out/$name.gdb"; fi
+done >>"$out/results"
 grep -v '^ok' "$out/results"
 failed=$(grep -c ^FAIL "$out/results")
 echo "$(grep -c ^ok "$out/results") passed, $failed failed"

@@ -6,10 +6,13 @@
 
 #include "core/ops.h"
 #include "data/batches.h"
+#include "data/mnist.h"
+#include "nn/adapt.h"
 #include "nn/linear.h"
 #include "nn/sequential.h"
 #include "optim/adam.h"
 #include "optim/sgd.h"
+#include "optim/trainer.h"
 
 namespace slim {
 
@@ -22,8 +25,8 @@ static double accuracy(Module& model, const Batch& test) {
 }
 
 // Returns the accuracy in percent after 150 steps.
-static double train(const ImageSet& images, const Batch& test, LossFunction loss, bool adam,
-                    double lr) {
+static double accuracy_with(const DataSet& images, const Batch& test, LossFunction loss, bool adam,
+                            double lr) {
     Rng rng(1);
     MLP model(images.features(), 64, 64, 10, rng);
     std::unique_ptr<Optimizer> optimizer;
@@ -44,13 +47,13 @@ static double train(const ImageSet& images, const Batch& test, LossFunction loss
 }
 
 void print_learning_rates(const std::string& folder, LossFunction loss) {
-    const ImageSet images = load_mnist(folder, Split::kTrain);
+    const DataSet images = load_mnist(folder, Split::kTrain);
     const Batch test = batch_of(load_mnist(folder, Split::kTest), 0, 2000);
     std::printf("right of 2000 test pictures after 150 steps, in %%\n"
                 "  learning rate   SGD   Adam\n");
     for (double lr : {0.0001, 0.001, 0.01, 0.1, 1.0})
-        std::printf("  %13g %5.1f  %5.1f\n", lr, train(images, test, loss, false, lr),
-                    train(images, test, loss, true, lr));
+        std::printf("  %13g %5.1f  %5.1f\n", lr, accuracy_with(images, test, loss, false, lr),
+                    accuracy_with(images, test, loss, true, lr));
     std::printf("Adam divides by the gradient's own size: its best rate is smaller, and it is the "
                 "same\nwhen the loss is measured in other units. SGD's is not.\n");
 }
@@ -101,6 +104,61 @@ void print_ranks(LayerMaker make) {
         check(std::fabs(last - left_out / out) < 0.05, "rank ", long(rank), ": expected a loss of ",
               left_out / out, ", got ", last);
     }
+}
+
+// ---- digits that are moved ----------------------------------------------------------------------
+
+static void train(Module& model, const DataSet& images, int steps, double lr) {
+    Rng rng(2);
+    Adam adam(model.parameters(), {.lr = lr});
+    Batches batches(images, 64);
+    batches.shuffle(rng);
+    Batch batch;
+    for (int step = 0; step < steps && batches.next(batch); step++) {
+        backward(cross_entropy(model(batch.x), batch.labels));
+        adam.step();
+        adam.zero_grad();
+    }
+}
+
+Repair repair_moved_digits(const std::string& folder, const Plan& plan) {
+    const DataSet images = load_mnist(folder, Split::kTrain);
+    const DataSet tests = load_mnist(folder, Split::kTest);
+    Rng rng(1);
+    MLP model(images.features(), 128, 256, 10, rng), trial(images.features(), 128, 256, 10, rng);
+    AdapterSet trial_adapters = attach(trial, plan.adapter, rng);  // a wrong plan fails before work
+    Repair repair{count_parameters(trial).trainable};
+    if (repair.values >= 7000) return repair;
+
+    train(model, images, 600, 0.002);
+    const double before = evaluate(model, tests).loss;
+    AdapterSet adapters = attach(model, plan.adapter, rng);
+    train(model, shifted(images, "translate:4"), 300, plan.lr);
+    repair.percent = 100 * evaluate(model, shifted(tests, "translate:4")).accuracy;
+    adapters.disable();
+    repair.base_is_equal = evaluate(model, tests).loss == before;
+    return repair;
+}
+
+void print_centred(const std::string& folder, Tensor (*centred)(const Tensor& x)) {
+    const DataSet images = load_mnist(folder, Split::kTrain);
+    const DataSet tests = load_mnist(folder, Split::kTest);
+    Rng rng(1);
+    MLP model(images.features(), 128, 256, 10, rng);
+    train(model, images, 300, 0.002);
+    double as_they_are = 0, in_the_middle = 0;
+    const int64_t count = 500;
+    for (int64_t i = 0; i < count; i++) {
+        const DataSet digit = take_rows(tests, {i});
+        const std::string pixels = std::to_string(rng.below(9) - 4);
+        Batch one = batch_of(shifted(digit, "translate:" + pixels), 0, 1);
+        as_they_are += accuracy(model, one) / double(count);
+        one.x = reshape(centred(reshape(one.x, {28, 28})), {1, 784});
+        in_the_middle += accuracy(model, one) / double(count);
+    }
+    std::printf("digits moved by up to four pixels: %.1f %% right, centred: %.1f %%\n", as_they_are,
+                in_the_middle);
+    check(in_the_middle > 85, "centred digits: expected over 85 %, got ", in_the_middle, " %");
 }
 
 }  // namespace slim

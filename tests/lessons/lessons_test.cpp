@@ -98,6 +98,8 @@ TEST_CASE("lesson 6") { check_lesson("06_mnist", 0.1); }
 TEST_CASE("lesson 7") { check_lesson("07_lora"); }
 TEST_CASE("lesson 8") { check_lesson("08_dora"); }
 TEST_CASE("lesson 9") { check_lesson("09_merge_and_swap", 0.9); }
+TEST_CASE("lesson 10") { check_lesson("10_adapting", 0.3); }
+TEST_CASE("lesson 11") { check_lesson("11_what_adapters_do", 0.6); }
 TEST_CASE("lesson 12") { check_lesson("12_your_own_picture", 0.2); }
 TEST_CASE("the appendix: factored DoRA") { check_lesson("appendix_factored_dora"); }
 
