@@ -40,15 +40,27 @@ Work all_of(std::vector<Work> parts) {
     };
 }
 
-// What full training of a chain of Linear layers needs: y, dW, and dx for all but the first.
+// The optimiser alone, on gradients that stay.
+Work adam_step(int64_t size) {
+    Rng rng(1);
+    Tensor w = normal({size}, 0, 1, rng).set_requires_grad();
+    backward(sum(w));
+    auto adam = std::make_shared<Adam>(std::vector<Tensor>{w});
+    return [=] { adam->step(); };
+}
+
+// What full training of a chain of Linear layers needs: y, dW, dx for all but the first, and Adam.
 Work floor_of_training(const std::vector<int64_t>& sizes, int64_t batch) {
     std::vector<Work> parts;
+    int64_t parameters = 0;
     for (size_t i = 0; i + 1 < sizes.size(); i++) {
         const int64_t in = sizes[i], out = sizes[i + 1];
         parts.push_back(product(kABt, batch, out, in));
         parts.push_back(product(kAtB, out, in, batch));
         if (i > 0) parts.push_back(product(kAB, batch, in, out));
+        parameters += out * in + out;
     }
+    parts.push_back(adam_step(parameters));
     return all_of(parts);
 }
 
@@ -201,15 +213,6 @@ Work embedding_step(bool sparse) {
         backward(sum(table->lookup(ids)));
         adam->step();
     };
-}
-
-// The optimiser alone, on gradients that stay.
-Work adam_step(int64_t size) {
-    Rng rng(1);
-    Tensor w = normal({size}, 0, 1, rng).set_requires_grad();
-    backward(sum(w));
-    auto adam = std::make_shared<Adam>(std::vector<Tensor>{w});
-    return [=] { adam->step(); };
 }
 
 // Adam reads the gradient and changes w, m and v. Copying as many numbers as it writes moves almost
