@@ -104,26 +104,14 @@ test-binary: $(BUILD)/tests
 print-test-binary:
 	@echo $(BUILD)/tests
 
-# A Python environment of its own. Made again when the requirements change.
-VENV = build/venv
-$(VENV)/installed: tests/peers/requirements.txt
-	@echo "  install $<, into $(VENV)"
-	@python3 -m venv $(VENV) || { echo "test-peers: python3 cannot make virtual environments" \
-	  "here. hint: apt-get install python3-venv"; exit 1; }
-	@$(VENV)/bin/pip install --disable-pip-version-check -q -r $< 2>$(VENV)/errors || { \
-	  echo "test-peers: PyTorch and PEFT are missing, and pip cannot install them without a" \
-	  "Python package index. hint: pip's own words are in $(VENV)/errors"; exit 1; }
-	@touch $@
-
 $(BUILD)/peer: $(call object,tests/peers/peer.cpp apps/program.cpp) $(LIBRARY)
 	@echo "  link    $@"
 	@$(CXX) $(FLAGS) $^ -lopenblas -o $@
 
-test-peers: $(VENV)/installed  ## held against PyTorch and PEFT, which it installs into build/venv
+test-peers:  ## held against PyTorch and PEFT, which it installs into build/venv
 	@$(MAKE) -j$(JOBS) $(BUILD)/peer $(BUILD)/adapter
 	@$(MAKE) -j$(JOBS) REAL=double build/variant-double/peer
-	@HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/python -m pytest -q \
-	  --disable-warnings -p no:cacheprovider -o tmp_path_retention_policy=none tests/peers $(ARGS)
+	@sh tests/peers/run.sh $(ARGS)
 
 test-mpi:  ## the test of build/mnist_mpi: 2 processes against 1, and one that is killed
 	@sh data/fetch_mnist.sh data/mnist
@@ -140,11 +128,14 @@ bench-torch:  ## the same steps in PyTorch and PEFT, in turn with ours; PYTHON=.
 	@$(MAKE) -j$(JOBS) $(BUILD)/bench $(if $(filter $(VENV)/%,$(PYTHON)),$(VENV)/installed)
 	@$(PYTHON) apps/bench/bench_torch.py --bench $(BUILD)/bench $(ARGS)
 
-lines:  ## code lines per folder, comments and blank lines not counted
-	@for folder in core data nn optim apps tests; do \
-	  find $$folder -name '*.h' -o -name '*.cpp' | xargs cat 2>/dev/null | \
-	  awk -v name=$$folder '/^ *$$/ || /^ *\/\// { next } { n++ } END { printf "%-6s %6d\n", name, n }'; \
-	done
+lines:  ## code lines by subject
+	@sh tests/lines.sh
+
+reading-path:  ## which functions one step of DoRA runs, by gcov
+	@$(MAKE) -j$(JOBS) COVERAGE=1 build/variant-coverage/reading_path
+	@sh tests/reading_path/run.sh build/variant-coverage
+$(BUILD)/reading_path: $(BUILD)/obj/tests/reading_path/step.o $(LIBRARY)
+	@$(CXX) $(FLAGS) $^ -lopenblas -o $@
 
 check-includes:  ## no folder includes one that comes after it: core, data, nn, optim, apps
 	@! grep -nE '#include "(data|nn|optim|apps|tests)/' core/*.h core/*.cpp
@@ -235,8 +226,7 @@ help:  ## this list
 	@echo "            MPI=1 (all, deps: also build/mnist_mpi, for several processes; Open MPI)"
 
 .SECONDARY:  # keep the object files that pattern rules make
-.PHONY: all deps data run notebook tokens test bench bench-torch test-binary print-test-binary \
-        test-mpi test-mpi-binary lessons course test-course lines check-includes coverage faults mutants format clean help
+.PHONY: test-binary print-test-binary test-mpi-binary $(shell sed -n 's/^\([a-z-]*\):.*##.*/\1/p' Makefile)
 ifneq ($(filter deps,$(MAKECMDGOALS)),)
 .NOTPARALLEL:  # first the packages, then what needs them
 endif
