@@ -36,10 +36,18 @@ std::string reason(int error) {
     }
 }
 
+// Makes a system call, again for as long as a signal interrupts it.
+template <class Call>
+auto uninterrupted(Call call) {
+    auto result = call();
+    while (result < 0 && errno == EINTR) result = call();
+    return result;
+}
+
 // An open file, closed at the end of its scope.
 struct Descriptor {
     Descriptor(const std::string& path, int flags, mode_t mode = 0)
-        : number(::open(path.c_str(), flags | O_CLOEXEC, mode)) {}
+        : number(uninterrupted([&] { return ::open(path.c_str(), flags | O_CLOEXEC, mode); })) {}
     ~Descriptor() { close(); }
     Descriptor(const Descriptor&) = delete;
     Descriptor& operator=(const Descriptor&) = delete;
@@ -51,13 +59,18 @@ struct Descriptor {
     int number;
 };
 
+int sync_file(const Descriptor& file) {
+    return uninterrupted([&] { return ::fsync(file.number); });
+}
+
 // One write() may take only a part of what it is given.
 bool write_all(const Descriptor& file, const std::vector<std::string_view>& pieces) {
     for (std::string_view rest : pieces)
         while (!rest.empty()) {
-            const ssize_t n = ::write(file.number, rest.data(), rest.size());
-            if (n < 0 && errno != EINTR) return false;
-            if (n > 0) rest.remove_prefix(size_t(n));
+            const ssize_t n = uninterrupted(
+                [&] { return ::write(file.number, rest.data(), rest.size()); });
+            if (n < 0) return false;
+            rest.remove_prefix(size_t(n));
         }
     return true;
 }
@@ -85,8 +98,8 @@ Bytes read_file(const std::string& path, int64_t max_size) {
     Bytes bytes(size_t(info.st_size));
     size_t got = 0;
     while (got < bytes.size()) {
-        const ssize_t n = ::read(file.number, bytes.data() + got, bytes.size() - got);
-        if (n < 0 && errno == EINTR) continue;
+        const ssize_t n = uninterrupted(
+            [&] { return ::read(file.number, bytes.data() + got, bytes.size() - got); });
         if (n < 0) fail(path, ": cannot be read: ", reason(errno));
         if (n == 0) break;  // somebody has just shortened it
         got += size_t(n);
@@ -109,10 +122,11 @@ struct FolderLock {
         : path(path), file(folder_of(path), O_RDONLY | O_DIRECTORY) {
         if (file.number < 0 && errno != EACCES)
             fail(path, ": cannot be written: ", reason(errno));
-        held = file.number >= 0 && ::flock(file.number, LOCK_EX) == 0;
+        held = file.number >= 0 &&
+               uninterrupted([&] { return ::flock(file.number, LOCK_EX); }) == 0;
     }
     void sync() const {  // EINVAL: a file system that cannot
-        if (file.number >= 0 && ::fsync(file.number) != 0 && errno != EINVAL)
+        if (file.number >= 0 && sync_file(file) != 0 && errno != EINVAL)
             fail(path, ": cannot be written: ", reason(errno));
     }
     std::string path;
@@ -230,7 +244,7 @@ private:
         Descriptor file(temporary_, O_WRONLY | O_CREAT | O_EXCL, 0666);
         bool ok = file.number >= 0 && write_all(file, content.pieces);
         if (ok && exists_) ok = ::fchmod(file.number, old_.st_mode & 07777) == 0;
-        ok = ok && ::fsync(file.number) == 0;
+        ok = ok && sync_file(file) == 0;
         ok = ok && file.close();
         if (!ok) fail(path_, ": cannot be written: ", reason(errno));
     }

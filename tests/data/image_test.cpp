@@ -194,4 +194,28 @@ TEST_CASE("image: a small file cannot unpack to gigabytes") {
     CHECK_ERROR(parse_image(png_of_zlib(1, 1, 8, kGrey, zlib), "bomb"), "bomb: ", "outofmem");
 }
 
+// What stb_image would go beyond its buffers for, or believe.
+TEST_CASE("fault: a JPEG with uneven sampling or too long a table of codes is refused") {
+    const Bytes jpeg = read_file(kPictures + "5_jpeg.jpg");
+    const auto find = [&](uint8_t kind) {
+        for (size_t at = 2; at + 1 < jpeg.size(); at++)
+            if (jpeg[at] == 0xff && jpeg[at + 1] == kind) return at;
+        return size_t(0);
+    };
+    Bytes uneven = jpeg;
+    const size_t frame = find(0xc0);
+    REQUIRE(frame > 0);
+    uneven[frame + 9] = 3;  // components, of 1, 2 and 3 samples across
+    uneven[frame + 11] = 0x11, uneven[frame + 14] = 0x21, uneven[frame + 17] = 0x31;
+    CHECK_ERROR(parse_image(uneven, "p"), "p: ", "uneven sampling");
+    uneven[frame + 11] = 0x01;  // and of none
+    CHECK_ERROR(parse_image(uneven, "p"), "p: ", "uneven sampling");
+
+    Bytes long_table = jpeg;
+    const size_t table = find(0xc4);
+    REQUIRE(table > 0);
+    long_table[table + 5] = 200, long_table[table + 6] = 56;  // codes of 1 and of 2 bits
+    CHECK_ERROR(parse_image(long_table, "p"), "p: ", "too long a table");
+}
+
 }  // namespace slim

@@ -240,4 +240,15 @@ TEST_CASE("fault: quantising a model names the layer that is not finite, and cha
     for (const auto& [name, tensor] : before) CHECK(after.at(name).impl == tensor.impl);
 }
 
+TEST_CASE("fault: a quantised layer is frozen, its bias too") {
+    Rng rng(31);
+    MLP model(5, 7, 3, 2, rng);
+    quantize_linear_layers(model, Quantization::kInt8);
+    CHECK(!model.parameters().empty());
+    for (const NamedParameter& p : model.named_parameters()) {
+        INFO(p.name);
+        CHECK(!p.tensor.requires_grad());
+    }
+}
+
 }  // namespace slim

@@ -395,4 +395,20 @@ TEST_CASE("LinearWithDoRAMerged: has no branch to drop from, and says so") {
                 "LinearWithDoRA");
 }
 
+TEST_CASE("fault: a scale that evaluation has kept is not taken where gradients are wanted") {
+    Rng rng(12);
+    for (const Axis axis : kAxes) {
+        LinearWithDoRA layer(frozen_linear(5, 7, rng), {.rank = 3, .axis = axis}, rng);
+        layer.eval();
+        const Tensor x = random_tensor({2, 5}, rng, false);
+        {
+            const NoGrad no_grad;
+            layer(x);
+        }
+        backward(sum(layer(x)));
+        CHECK(layer.m.has_grad());
+        CHECK(layer.lora.B.has_grad());
+    }
+}
+
 }  // namespace slim

@@ -319,4 +319,13 @@ TEST_CASE("lora: a new Linear with an adapter, from its sizes alone") {
     CHECK(!no_bias.linear->bias.defined());
 }
 
+TEST_CASE("fault: dropout draws from a stream of its own, not from that of the next A") {
+    Rng seed(7);
+    LoRALayer layer(5, 7, {.rank = 2, .dropout = 0.5}, seed);
+    CHECK(layer.rng.state != seed.state);
+    Rng same(7);
+    LoRALayer twin(5, 7, {.rank = 2, .dropout = 0.5}, same);
+    CHECK(layer.rng.state == twin.rng.state);  // and the same seed gives the same stream
+}
+
 }  // namespace slim

@@ -187,4 +187,17 @@ TEST_CASE("fault: checkpoint: each module runs again in the mode that it had") {
     CHECK(!frozen->training);
 }
 
+TEST_CASE("fault: checkpoint: a mode that changes before backward does not reach the second run") {
+    Rng rng(2);
+    Dropout dropout(0.5, rng);
+    Tensor x = ones({100}).set_requires_grad();
+    const Tensor y = checkpoint(dropout, x);
+    dropout.eval();
+    const uint64_t state = dropout.rngs()[0]->state;
+    backward(sum(y));
+    CHECK(x.grad().to_vector() == y.to_vector());  // y = mask x with x = 1
+    CHECK(!dropout.training);
+    CHECK(dropout.rngs()[0]->state == state);
+}
+
 }  // namespace slim
