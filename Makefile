@@ -33,7 +33,7 @@ TESTS    = $(wildcard tests/*.cpp tests/core/*.cpp tests/data/*.cpp tests/nn/*.c
 # Programs that the tests call, too. Their main is apps/main.cpp.
 CALLED   = mnist predict adapter
 object   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(1))
-SHARED   = $(call object,apps/program.cpp $(wildcard apps/report/*.cpp))
+SHARED   = $(call object,apps/program.cpp apps/experiment.cpp apps/shift.cpp $(wildcard apps/report/*.cpp))
 
 all: $(LIBRARY) $(PROGRAMS)  ## the library and the programs, in build/
 
@@ -49,7 +49,7 @@ $(BUILD)/bench: $(call object,$(wildcard apps/bench/*.cpp))
 $(BUILD)/mnist_mpi: $(call object,apps/mpi/mnist_mpi.cpp)
 $(addprefix $(BUILD)/,graph notebook pictures tokens $(CALLED)): $(BUILD)/%: $(BUILD)/obj/apps/%.o
 $(addprefix $(BUILD)/,$(CALLED)): $(BUILD)/%: $(BUILD)/obj/main/%.o
-$(BUILD)/obj/main/%.o: apps/main.cpp
+$(CALLED:%=$(BUILD)/obj/main/%.o): $(BUILD)/obj/main/%.o: apps/main.cpp
 	@mkdir -p $(@D)
 	@$(CXX) $(FLAGS) -DPROGRAM=$* -c $< -o $@
 
@@ -77,6 +77,14 @@ deps:  ## install what is needed (Debian and Ubuntu; elsewhere it says what to i
 
 data:  ## bring MNIST into data/mnist and check it
 	@sh data/fetch_mnist.sh data/mnist
+
+data-fashion:  ## bring Fashion-MNIST into data/fashion, from Debian's package
+	@sh data/fetch_fashion.sh data/fashion
+
+.PHONY: data-fashion shift
+shift: data  ## a change of task: base, from scratch, full, LoRA and DoRA on turned and inverted digits
+	@$(MAKE) -j$(JOBS) $(BUILD)/mnist
+	@$(BUILD)/mnist --shift rotate:45,invert --samples 3000 $(ARGS)
 
 run: data  ## the main job: pretrain on MNIST, compare full fine-tuning, LoRA and DoRA
 	@$(MAKE) -j$(JOBS) all

@@ -1,25 +1,24 @@
-// The main job: what the "LoRA and DoRA from scratch" notebooks do in PyTorch, on real MNIST.
+// The main job: what the "LoRA and DoRA from scratch" notebooks do in PyTorch, on real MNIST or on
+// data of one's own.
 //
-// A multilayer perceptron 784-128-256-10 is pretrained. Copies of it are then trained for as many
-// epochs again: one in full (the control that the notebooks lack), one with LoRA and one with DoRA
-// on its frozen layers. The table at the end compares them.
+// A multilayer perceptron is pretrained. Copies of it are then trained for as many epochs again:
+// one in full (the control that the notebooks lack), one with LoRA and one with DoRA on its frozen
+// layers. The table at the end compares them. With --shift, they learn a changed task (shift.h).
 //
 // run:  build/mnist --help
-#include <algorithm>  // max, min
-#include <cmath>      // sqrt
+#include <unistd.h>  // access
+
+#include <algorithm>  // max
 #include <cstdio>
+#include <filesystem>
 #include <map>
 
-#include "apps/program.h"
-#include "apps/report/report.h"
+#include "apps/shift.h"
 #include "core/gemm.h"
 #include "core/random.h"
 #include "core/trace.h"
 #include "data/json.h"
-#include "data/mnist.h"
-#include "nn/adapt.h"
 #include "nn/peft.h"
-#include "nn/sequential.h"
 #include "nn/state_file.h"
 #include "optim/adam.h"
 #include "optim/checkpoint.h"
@@ -32,12 +31,14 @@ namespace {
 bool is_adapter(const std::string& method) { return method == "lora" || method == "dora"; }
 
 struct Settings {
-    std::string data = "data/mnist", method = "all", preset = "tutorial", threads = "1";
+    TaskOptions task;
+    std::string method = "all", preset, threads = "1", hidden = "128,256";
     std::string axis, norm_gradient, init, target = "all-linear", quantize = "none", json;
-    std::string base, save, resume, save_adapter, adapter, report;
-    int64_t rank = 4, epochs = 10, batch = 64, seed = 1, seeds = 1;
-    double alpha = 8, lr = 0.005, dropout = 0;
-    bool shuffle = false, trace = false;
+    std::string base, save, resume, save_adapter, adapter, report, shift;
+    int64_t rank = 4, epochs = 0, batch = 64, seed = 1, seeds = 1, classes = 0, samples = 0;
+    double alpha = 8, lr = 0, lr_full = 0, lr_adapter = 0, dropout = 0;
+    bool shuffle = false, trace = false, sweep = false;
+    std::vector<int64_t> widths;  // of the model
 
     bool wants(const std::string& name) const { return method == name || method == "all"; }
 
@@ -45,7 +46,7 @@ struct Settings {
         AdapterConfig o{.rank = rank, .alpha = alpha};  // PEFT's choices
         if (preset == "tutorial") o = tutorial_preset(rank, alpha);
         o.method = name == "lora" ? Method::kLoRA : Method::kDoRA;
-        o.target_modules = split(target);
+        o.target_modules = split_list(target);
         o.dropout = dropout;
         if (axis == "out") o.axis = Axis::kOut;
         if (axis == "in") o.axis = Axis::kIn;
@@ -61,7 +62,8 @@ struct Settings {
     // base_print is the fingerprint of the base, "" for the base's own pretraining.
     std::string run_config(const std::string& name, int64_t of_seed,
                            const std::string& base_print) const {
-        Json::Object config{{"method", name}, {"seed", of_seed}, {"batch", batch}, {"lr", lr},
+        Json::Object config{{"method", name}, {"seed", of_seed}, {"batch", batch},
+                            {"lr", rate(name)},
                             {"shuffle", shuffle}, {"base", base_print}};
         if (is_adapter(name)) {
             const AdapterConfig o = adapter_config(name);
@@ -77,31 +79,26 @@ struct Settings {
         return Json(config).dump(-1);
     }
 
-    static std::vector<std::string> split(const std::string& list) {
-        std::vector<std::string> parts(1);
-        for (char c : list)
-            if (c == ',') parts.emplace_back();
-            else parts.back() += c;
-        return parts;
+    double rate(const std::string& name) const {
+        const double own = is_adapter(name) ? lr_adapter : name == "full" ? lr_full : 0;
+        return own > 0 ? own : lr;
     }
 };
 
-struct Data {
-    DataSet train, test;
-};
-
-Row evaluate_row(const std::string& method, Module& model, const Data& data,
+Row evaluate_row(const std::string& method, Module& model, const Task& data,
                  const Settings& settings, int64_t seed) {
-    Row row{method, seed, count_parameters(model), evaluate(model, data.test).accuracy,
-            evaluate(model, data.train).accuracy};
+    Row row{.method = method, .seed = seed, .parameters = count_parameters(model)};
+    row.test_accuracy = evaluate(model, data.test).accuracy;
+    row.train_accuracy = evaluate(model, data.train).accuracy;
+    row.rank = is_adapter(method) ? settings.rank : 0;
     if (!settings.report.empty()) row.pictures = picture_model(model, data.test);
     return row;
 }
 
 // Trains what is trainable in the model, and evaluates it.
-Row fit(const std::string& method, Module& model, const Data& data, const Settings& settings,
+Row fit(const std::string& method, Module& model, const Task& data, const Settings& settings,
         int64_t seed, Rng& rng, const std::string& base_print) {
-    Adam adam(model.parameters(), {.lr = settings.lr});
+    Adam adam(model.parameters(), {.lr = settings.rate(method)});
     const std::string label = method + std::string(5 - method.size(), ' ');
     TrainOptions options;
     options.epochs = int(settings.epochs);
@@ -119,23 +116,12 @@ Row fit(const std::string& method, Module& model, const Data& data, const Settin
               ? "; nothing was saved. hint: with --save DIR a run can be resumed"
               : "; to go on, repeat the command with --method " + method + " --resume " +
                     options.checkpoint);
-    if (!settings.save.empty() && (settings.quantize == "none" || !is_adapter(method)))
-        save_parameters(model, settings.save + "/" + method + ".safetensors");
-
     Row row = evaluate_row(method, model, data, settings, seed);
     row.epochs = report.epochs;
     row.seconds_per_epoch = report.seconds_per_epoch();
+    row.collapsed = report.collapsed;
+    row.lr = settings.rate(method);
     return row;
-}
-
-std::shared_ptr<MLP> make_model(const Data& data, Rng& rng) {
-    return std::make_shared<MLP>(data.train.features(), 128, 256, 10, rng);
-}
-
-std::shared_ptr<MLP> copy_of(MLP& model, const Data& data, Rng& rng) {
-    std::shared_ptr<MLP> copy = make_model(data, rng);
-    copy->load_state_dict(model.state_dict());
-    return copy;
 }
 
 void quantize(MLP& model, const std::string& kind) {
@@ -151,21 +137,32 @@ void quantize(MLP& model, const std::string& kind) {
 }
 
 // The whole comparison from one seed.
-std::vector<Row> run(const Data& data, const Settings& s, int64_t seed, bool explain) {
+void run(const Task& data, const Settings& s, int64_t seed, bool explain, std::vector<Row>& rows) {
     // A generator for each method, so that its result does not depend on which others are run.
     Rng seeds{uint64_t(seed)};
     std::map<std::string, Rng> rngs;
     for (const char* method : {"base", "full", "lora", "dora"})
         rngs.emplace(method, Rng(seeds.bits()));
 
-    std::vector<Row> rows;
     Rng& base_rng = rngs.at("base");
-    std::shared_ptr<MLP> base = make_model(data, base_rng);
+    const auto base = std::make_shared<MLP>(s.widths, base_rng);
+    const auto save = [&](MLP& model, const std::string& name) {
+        if (!s.save.empty()) save_parameters(model, s.save + "/" + name + ".safetensors");
+    };
     if (!s.base.empty()) {
         load_parameters(*base, s.base);
         rows.push_back(evaluate_row("base", *base, data, s, seed));
     } else if (s.resume.empty() || s.method == "base") {
         rows.push_back(fit("base", *base, data, s, seed, base_rng, ""));
+        save(*base, "base");
+    }
+    if (!s.shift.empty()) {
+        ShiftOptions o{.shifts = split_list(s.shift), .epochs = s.epochs, .batch = s.batch,
+                       .lr_full = s.rate("full"), .lr_adapter = s.rate("lora"), .sweep = s.sweep};
+        if (s.samples > 0) o.samples.push_back(s.samples);
+        o.config = [&](const std::string& method) { return s.adapter_config(method); };
+        for (Row& row : compare_on_shifts(*base, data, o, seed)) rows.push_back(std::move(row));
+        return;
     }
     // Resuming without --base takes the base from the checkpoint.
     const std::string base_print =
@@ -175,21 +172,25 @@ std::vector<Row> run(const Data& data, const Settings& s, int64_t seed, bool exp
                   .as_string(s.resume)
             : fingerprint(*base);
     if (s.quantize != "none" && s.resume.empty()) {
-        std::shared_ptr<MLP> model = copy_of(*base, data, base_rng);
+        std::shared_ptr<MLP> model = copy_of(*base, base_rng);
         quantize(*model, s.quantize);
         rows.push_back(evaluate_row(s.quantize, *model, data, s, seed));
     }
+    const bool go_on = is_adapter(s.method) && !s.adapter.empty();  // from this adapter
     if (!s.adapter.empty()) {
-        std::shared_ptr<MLP> model = copy_of(*base, data, base_rng);
+        std::shared_ptr<MLP> model = copy_of(*base, base_rng);
         quantize(*model, s.quantize);
-        attach_adapter(*model, load_adapter(s.adapter), base_rng);
+        AdapterSet adapters = attach_adapter(*model, load_adapter(s.adapter), base_rng);
         rows.push_back(evaluate_row("adapter", *model, data, s, seed));
-        return rows;
+        if (!go_on) return;
+        rows.push_back(fit(s.method, *model, data, s, seed, rngs.at(s.method), base_print));
+        if (!s.save_adapter.empty()) save_adapter(s.save_adapter, adapters, s.base);
+        return;
     }
     for (const std::string method : {"full", "lora", "dora"}) {
         if (!s.wants(method)) continue;
         Rng& rng = rngs.at(method);
-        std::shared_ptr<MLP> model = copy_of(*base, data, rng);
+        std::shared_ptr<MLP> model = copy_of(*base, rng);
         AdapterSet adapters(*model);
         if (method != "full") {
             freeze_linear_layers(*model);
@@ -201,10 +202,13 @@ std::vector<Row> run(const Data& data, const Settings& s, int64_t seed, bool exp
         }
         rows.push_back(fit(method, *model, data, s, seed, rng, base_print));
         if (method != "full" && !s.save_adapter.empty())
-            save_adapter(s.save_adapter + (s.method == "all" ? "/" + method : ""),
-                         adapters, s.base);
+            save_adapter(s.save_adapter + (s.method == "all" ? "/" + method : ""), adapters,
+                         !s.base.empty() || s.save.empty() ? s.base
+                                                           : s.save + "/base.safetensors");
+        // What --save writes is the merged model: --base and predict read it.
+        if (method != "full" && s.quantize == "none") adapters.merge_and_unload();
+        if (method == "full" || s.quantize == "none") save(*model, method);
     }
-    return rows;
 }
 
 void print_table(const std::vector<Row>& rows) {
@@ -218,40 +222,50 @@ void print_table(const std::vector<Row>& rows) {
 
 // Mean, standard deviation and range of the test accuracy over the seeds.
 void print_summary(const std::vector<Row>& rows, const Settings& s) {
-    std::printf("\n%-8s %8s %12s %12s %12s %12s\n", "method", "seeds", "mean %", "std", "lowest %",
-                "highest %");
+    std::printf("\n%-8s %8s %12s %12s %12s %12s %12s\n", "method", "seeds", "mean %", "std",
+                "lowest %", "highest %", "collapsed");
     const std::vector<std::string> methods{"base", s.quantize, "full", "lora", "dora", "adapter"};
     for (const std::string& method : methods) {
-        double n = 0, sum = 0, squares = 0, low = 100, high = 0;
-        for (const Row& row : rows) {
-            if (row.method != method) continue;
-            const double accuracy = 100 * row.test_accuracy;
-            n++;
-            sum += accuracy;
-            squares += accuracy * accuracy;
-            low = std::min(low, accuracy);
-            high = std::max(high, accuracy);
-        }
-        if (n == 0) continue;
-        const double mean = sum / n;
-        const double variance = n > 1 ? std::max(0.0, (squares - n * mean * mean) / (n - 1)) : 0;
-        std::printf("%-8s %8.0f %12.2f %12.2f %12.2f %12.2f\n", method.c_str(), n, mean,
-                    std::sqrt(variance), low, high);
+        std::vector<Row> runs;
+        for (const Row& row : rows)
+            if (row.method == method) runs.push_back(row);
+        if (runs.empty()) continue;
+        const Spread spread = spread_of(runs, &Row::test_accuracy);
+        std::printf("%-8s %8ld %12.2f %12.2f %12.2f %12.2f %12ld\n", method.c_str(),
+                    long(spread.count), 100 * spread.mean, 100 * spread.deviation,
+                    100 * spread.low, 100 * spread.high, long(spread.collapsed));
     }
 }
 
 void write_json(const std::string& path, const std::vector<Row>& rows, const Settings& settings,
                 int threads) {
     Json::List list;
-    for (const Row& row : rows)
-        list.push_back(Json::Object{{"method", row.method},
-                                    {"seed", row.seed},
-                                    {"trainable", row.parameters.trainable},
-                                    {"all", row.parameters.all},
-                                    {"test_accuracy", row.test_accuracy},
-                                    {"train_accuracy", row.train_accuracy},
-                                    {"epochs", int64_t(row.epochs.size())},
-                                    {"seconds_per_epoch", row.seconds_per_epoch}});
+    for (const Row& row : rows) {
+        Json::List epochs;
+        for (const EpochReport& e : row.epochs)
+            epochs.push_back(Json::Object{{"epoch", e.epoch},
+                                          {"loss", e.loss},
+                                          {"accuracy", e.accuracy},
+                                          {"test_accuracy", e.test_accuracy ? *e.test_accuracy
+                                                                            : Json()},
+                                          {"seconds", e.seconds}});
+        Json::Object object{{"method", row.method},
+                            {"seed", row.seed},
+                            {"trainable", row.parameters.trainable},
+                            {"all", row.parameters.all},
+                            {"lr", row.lr},
+                            {"test_accuracy", row.test_accuracy},
+                            {"train_accuracy", row.train_accuracy},
+                            {"collapsed", row.collapsed},
+                            {"epochs", epochs},
+                            {"seconds_per_epoch", row.seconds_per_epoch}};
+        if (!row.task.empty()) {
+            object["task"] = row.task;
+            object["old_accuracy"] = row.old_accuracy;
+            object.erase("train_accuracy");  // not evaluated
+        }
+        list.push_back(object);
+    }
     const Json all = Json::Object{{"seed", settings.seed},
                                   {"threads", threads},
                                   {"core", blas_core_name()},
@@ -263,45 +277,144 @@ void write_json(const std::string& path, const std::vector<Row>& rows, const Set
 // A sentence for the top of the report.
 std::string describe(const Settings& s) {
     const AdapterConfig o = s.adapter_config("dora");
-    return "A perceptron 784-128-256-10 is pretrained on MNIST; copies of it are then trained " +
-           to_text(s.epochs) + " epochs further. Batches of " + to_text(s.batch) +
+    std::string widths;
+    for (int64_t width : s.widths) widths += (widths.empty() ? "" : "-") + to_text(width);
+    return "A perceptron " + widths +
+           (s.base.empty() ? " is pretrained on " + s.task.data : " is read from " + s.base) +
+           "; copies of it are then trained " + to_text(s.epochs) +
+           (s.epochs == 1 ? " epoch" : " epochs") +
+           (s.shift.empty() ? " further" : ", on a changed task (" + s.shift + ")") +
+           ". Batches of " + to_text(s.batch) +
            (s.shuffle ? ", shuffled" : ", in the order of the file") +
-           "; Adam with learning rate " + to_text(s.lr) + "; adapters of rank " + to_text(o.rank) +
-           " with scaling " + to_text(o.scaling_factor()) + ", DoRA with a magnitude per " +
+           "; Adam with learning rate " + to_text(s.rate("full")) + ", of adapters " +
+           to_text(s.rate("lora")) + "; adapters of rank " + to_text(o.rank) + " with scaling " +
+           to_text(o.scaling_factor()) + ", DoRA with a magnitude per " +
            (o.axis == Axis::kOut ? "output" : "input") + "; seed " + to_text(s.seed) + ".";
 }
 
-// What cannot go together is refused before hours are spent.
-void check_settings(const Settings& s) {
+// The defaults that depend on others. Those of --shift are what the sweep chose (see the README).
+void complete(Settings& s) {
+    const bool shift = !s.shift.empty();
+    if (s.preset.empty()) s.preset = shift ? "peft" : "tutorial";
+    if (s.preset == "peft") s.shuffle = true;  // the notebooks do not shuffle; everybody else does
+    if (s.epochs == 0) s.epochs = shift ? 5 : 10;
+    if (s.lr_adapter == 0 && s.lr == 0 && shift) s.lr_adapter = 0.005;
+    if (s.lr == 0) s.lr = shift ? 0.002 : 0.005;
+}
+
+// ---- what cannot work is refused before hours are spent ------------------------------------------
+
+// A mistake: two options that do not go together.
+void refuse(bool wrong, const char* options, const char* why) {
+    check(!wrong, options, ": ", why);
+}
+
+void check_options(const Settings& s) {
     check(s.seeds == 1 || (s.save + s.resume + s.save_adapter + s.report).empty(), "--seeds: with ",
           s.seeds, " seeds, one run's files would replace another's. hint: save with one seed");
-    check(s.resume.empty() || s.method != "all",
-          "--resume: a checkpoint is of one method. hint: name it with --method");
-    check(s.resume.empty() || s.quantize == "none" || !s.base.empty(),
-          "--resume: a checkpoint does not hold the quantised base. hint: name it with --base");
-    if (!s.save_adapter.empty() && s.wants("dora"))
+    const bool evaluates = !s.adapter.empty() && !is_adapter(s.method);
+    refuse(!s.resume.empty() && s.method == "all", "--resume",
+           "a checkpoint is of one method. hint: name it with --method");
+    refuse(!s.resume.empty() && s.quantize != "none" && s.base.empty(), "--resume",
+           "a checkpoint does not hold the quantised base. hint: name it with --base");
+    refuse(!s.adapter.empty() && !(s.resume + s.save).empty(), "--adapter with --resume or --save",
+           "the adapter is the start, and nothing else is saved. hint: leave them out");
+    refuse(evaluates && !s.save_adapter.empty(), "--adapter with --save-adapter",
+           "it is only evaluated. hint: train it further with --method lora or dora");
+    refuse(!s.save_adapter.empty() && !is_adapter(s.method) && s.method != "all", "--save-adapter",
+           "this --method trains no adapter. hint: use --method lora, dora or all");
+    refuse(!s.base.empty() && s.method == "base" && !(s.save + s.resume).empty(),
+           "--base with --method base", "nothing is trained that could be saved or resumed");
+    refuse(s.samples > 0 && s.shift.empty(), "--samples", "is for --shift");
+    refuse(s.sweep && s.shift.empty(), "--sweep", "is for --shift");
+    refuse(!s.shift.empty() && (s.method != "all" || !(s.resume + s.adapter + s.save_adapter).empty()
+                                || s.quantize != "none"),
+           "--shift with --method, --resume, --adapter, --save-adapter or --quantize",
+           "it compares all methods, and saves the base alone");
+    if (!s.save_adapter.empty() && (s.wants("dora") || s.method == "dora"))
         check(s.adapter_config("dora").axis == Axis::kOut,
               "--save-adapter: PEFT keeps one magnitude per output, this DoRA one per input",
               ". hint: add --axis out, or --preset peft");
-    for (const std::string& folder : {s.save, s.save_adapter, s.report})
-        if (!folder.empty()) make_folders(folder);
+}
+
+// Makes the folders, so that a wrong one is known now.
+void check_outputs(const Settings& s) {
+    std::vector<std::string> folders;
+    for (const std::string& folder : {s.save, s.save_adapter, s.report}) {
+        if (folder.empty()) continue;
+        make_folders(folder);
+        folders.push_back(folder);
+    }
+    if (!s.json.empty()) {
+        const std::string parent = std::filesystem::path(s.json).parent_path();
+        folders.push_back(parent.empty() ? "." : parent);
+        check(std::filesystem::is_directory(folders.back()), "--json ", s.json, ": there is no folder ",
+              folders.back(), ". hint: mkdir -p ", folders.back());
+        check(!std::filesystem::is_directory(s.json), "--json ", s.json, ": is a folder");
+    }
+    for (const std::string& folder : folders)
+        check(access(folder.c_str(), W_OK) == 0, folder, ": this folder cannot be written to");
+}
+
+// An adapter fits only the base that it was trained on. Its folder may name it.
+void find_base(Settings& s) {
+    if (s.adapter.empty()) return;
+    const LoadedAdapter adapter = load_adapter(s.adapter);
+    const char* method = adapter.config.method == Method::kDoRA ? "dora" : "lora";
+    check(!is_adapter(s.method) || s.method == method, "--method ", s.method, ": the adapter ",
+          s.adapter, " is of the other kind. hint: --method ", method);
+    if (!s.base.empty()) return;
+    const Json* name = adapter.json.find("base_model_name_or_path");
+    if (const auto* path = name ? std::get_if<std::string>(&name->value) : nullptr) s.base = *path;
+    check(file_exists(s.base), "--adapter ", s.adapter, ": its base is not known or not there",
+          s.base.empty() ? "" : ": " + s.base, ". hint: name it with --base");
+}
+
+// The widths of the model, from the base if there is one.
+void find_widths(Settings& s, const Task& task) {
+    const int64_t classes = task.classes();
+    check(s.classes == 0 || s.classes >= classes, "--classes ", s.classes, ": there are labels up to ",
+          classes - 1, ", which makes ", classes, " classes");
+    s.widths = whole_numbers(s.hidden, "--hidden");
+    s.widths.insert(s.widths.begin(), task.train.features());
+    s.widths.push_back(std::max(classes, s.classes));
+    if (!s.base.empty()) s.widths = perceptron_widths(s.base);
+    check(s.widths.front() == task.train.features() && s.widths.back() >= classes, s.base,
+          ": a perceptron of ", s.widths.front(), " inputs and ", s.widths.back(), " classes; ",
+          s.task.data, " has ", task.train.features(), " and ", classes,
+          ". hint: pretrain one on data of this kind");
+    Rng rng(1);
+    MLP model(s.widths, rng);
+    if (s.adapter.empty() && s.method != "base" && s.method != "full")
+        select_modules(model, s.adapter_config("lora"));  // throws when --target matches nothing
 }
 
 }  // namespace
 
 int mnist(int argc, char** argv) {
     Settings s;
-    Options options("Pretrains an MLP on MNIST, then compares full fine-tuning, LoRA and DoRA.");
-    options.add("data", s.data, "folder with the four MNIST files", "DIR");
+    Options options("Pretrains a perceptron, then compares full fine-tuning, LoRA and DoRA.");
+    s.task.add_to(options);
+    options.add("classes", s.classes, "classes; 0: as many as the labels need", 0, 256);
+    options.add("hidden", s.hidden, "widths of the layers between, separated by commas", "WIDTHS");
     options.add_choice("method", s.method, "what to train after the base",
                        "base|full|lora|dora|all");
-    options.add_choice("preset", s.preset, "scaling, init, axis; peft also shuffles",
+    options.add_choice("preset", s.preset, "scaling, init, axis; peft also shuffles; else tutorial, with "
+                       "--shift peft",
                        "tutorial|peft");
     options.add("rank", s.rank, "rank of the adapters", 1, 784);
     options.add("alpha", s.alpha, "alpha of the adapters' scaling", -1e6, 1e6);
-    options.add("epochs", s.epochs, "epochs of pretraining, and of fine-tuning", 1, 10000);
-    options.add("batch", s.batch, "images per step", 1, 60000);
-    options.add("lr", s.lr, "learning rate of Adam", 0, 1e3);
+    options.add("epochs", s.epochs, "epochs of pretraining, and of fine-tuning; 0: 10, with "
+                "--shift 5", 0, 10000);
+    options.add("batch", s.batch, "rows per step", 1, 60000);
+    options.add("lr", s.lr, "learning rate of Adam; 0: 0.005, with --shift 0.002 and 0.005 for "
+                "adapters", 0, 1e3);
+    options.add("lr-full", s.lr_full, "the same for full; 0: as --lr", 0, 1e3);
+    options.add("lr-adapter", s.lr_adapter, "the same for LoRA and DoRA; 0: as --lr", 0, 1e3);
+    options.add("shift", s.shift, "then change the task: rotate:45, translate:4, invert, fashion; "
+                "several separated by commas", "HOW");
+    options.add("samples", s.samples, "with --shift: also on only so many rows", 0, 1e9);
+    options.add("sweep", s.sweep, "with --shift: choose the learning rates on held-out rows");
     options.add("seed", s.seed, "seed of the random numbers", 0, 1e15);
     options.add("seeds", s.seeds, "repeat with this many seeds, counting up", 1, 1000);
     options.add("threads", s.threads, "BLAS threads, or auto", "N");
@@ -317,31 +430,46 @@ int mnist(int argc, char** argv) {
     options.add_choice("quantize", s.quantize, "the frozen base under LoRA and DoRA",
                        "none|int8|nf4");
     options.add("base", s.base, "start from these parameters instead of pretraining", "FILE");
-    options.add("save", s.save, "write parameters and checkpoints to this folder", "DIR");
+    options.add("save", s.save, "write merged parameters and checkpoints to this folder", "DIR");
     options.add("resume", s.resume, "go on from this checkpoint, with the same options", "FILE");
     options.add("save-adapter", s.save_adapter, "write the adapters as PEFT has them", "DIR");
-    options.add("adapter", s.adapter, "evaluate the base with this adapter", "DIR");
+    options.add("adapter", s.adapter, "evaluate the base with this adapter; with --method train it further", "DIR");
     options.add("json", s.json, "write every figure to this file", "FILE");
     options.add("report", s.report, "write a page of pictures, index.html, to this folder", "DIR");
     options.add("trace", s.trace, "print every op, forward and backward, on stderr");
     options.parse_strict(argc, argv);
-    if (s.preset == "peft") s.shuffle = true;  // the notebooks do not shuffle; everybody else does
-
-    check_settings(s);
+    complete(s);
+    check_options(s);
+    find_base(s);
+    const Task task = s.task.load();
+    find_widths(s, task);
+    if (!s.shift.empty()) {  // throws what is wrong with these
+        for (const std::string& shift : split_list(s.shift)) shifted(task, shift);
+        sample_rows(task.train, s.samples, s.seed);
+    }
+    check_outputs(s);
     if (s.trace) set_trace(stderr);
 
     const int threads = set_threads(s.threads);
     std::printf("slimgrad mnist: OpenBLAS core %s, threads %d, seed %ld, preset %s\n",
                 blas_core_name(), threads, long(s.seed), s.preset.c_str());
-    const Data data{load_mnist(s.data, Split::kTrain), load_mnist(s.data, Split::kTest)};
 
     std::vector<Row> rows;
-    for (int64_t seed = s.seed; seed < s.seed + s.seeds; seed++) {
-        if (s.seeds > 1) std::printf("\nseed %ld\n", long(seed));
-        for (const Row& row : run(data, s, seed, seed == s.seed)) rows.push_back(row);
+    try {
+        for (int64_t seed = s.seed; seed < s.seed + s.seeds; seed++) {
+            if (s.seeds > 1) std::printf("\nseed %ld\n", long(seed));
+            run(task, s, seed, seed == s.seed, rows);
+        }
+    } catch (const Error&) {
+        if (!rows.empty()) print_table(rows);  // what was trained before is not lost
+        throw;
     }
-    print_table(rows);
-    if (s.seeds > 1) print_summary(rows, s);
+    if (s.shift.empty()) {
+        print_table(rows);
+        if (s.seeds > 1) print_summary(rows, s);
+    } else {
+        print_shift_tables(rows);
+    }
     if (!s.json.empty()) write_json(s.json, rows, s, threads);
     if (!s.report.empty()) {
         write_report(s.report, rows, describe(s));

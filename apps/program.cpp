@@ -5,19 +5,29 @@
 #include <sched.h>   // sched_getaffinity
 #include <unistd.h>  // execv
 
+#include <cerrno>
 #include <cmath>  // isfinite
 #include <cstdio>
 #include <cstdlib>  // exit, setenv, strtod
-#include <cstring>  // strcmp
+#include <cstring>  // strcmp, strerror
 #include <exception>
 
 #include "core/check.h"
 #include "core/gemm.h"
+#include "core/version.h"
 #ifdef __SSE__
 #include <xmmintrin.h>  // _mm_setcsr
 #endif
 
 namespace slim {
+
+// Throws when what was printed could not be written: the disk is full, or the pipe is closed.
+static void flush_output() {
+    errno = 0;
+    const bool written = std::fflush(stdout) == 0 && !std::ferror(stdout);
+    check(written, "standard output: cannot be written", errno ? ": " : "",
+          errno ? std::strerror(errno) : "");
+}
 
 // ---- options ------------------------------------------------------------------------------------
 
@@ -75,7 +85,8 @@ void Options::print_help(const char* program) const {
         std::printf("  %-32s  %s%s\n", left.c_str(), o.help.c_str(),
                     fallback.empty() ? "" : (" (default: " + fallback + ")").c_str());
     }
-    std::printf("  %-32s  %s\n", "--help", "shows this list");
+    std::printf("  %-32s  %s\n", "-h, --help", "shows this list");
+    std::printf("  %-32s  %s\n", "--version", "shows the version");
 }
 
 std::vector<std::string> Options::parse(int argc, char** argv) const {
@@ -85,11 +96,13 @@ std::vector<std::string> Options::parse(int argc, char** argv) const {
         table.push_back({o.name.c_str(), o.argument.empty() ? no_argument : required_argument,
                          nullptr, kLong});
     table.push_back({"help", no_argument, nullptr, kLong});
+    table.push_back({"version", no_argument, nullptr, kLong});
     table.push_back({nullptr, 0, nullptr, 0});
 
     optind = 0;  // start afresh, also in a process that parses more than once
     int index = 0;
-    for (int code; (code = getopt_long(argc, argv, ":", table.data(), &index)) != -1;) {
+    for (int code; (code = getopt_long(argc, argv, ":h", table.data(), &index)) != -1;) {
+        if (code == 'h') code = kLong, index = int(options_.size());
         check(code != ':', argv[optind - 1], ": its value is missing. hint: see --help");
         // Of a wrong one getopt leaves in optopt: kLong if it is ours and was given a value that it
         // does not take, the letter of a short one ("r" of -rate), or 0.
@@ -97,8 +110,10 @@ std::vector<std::string> Options::parse(int argc, char** argv) const {
               ": this option takes no value. hint: see --help");
         check(code == kLong, optopt ? std::string{'-', char(optopt)} : argv[optind - 1],
               ": there is no such option. hint: see --help");
-        if (size_t(index) == options_.size()) {
-            print_help(argv[0]);
+        if (size_t(index) >= options_.size()) {
+            if (size_t(index) == options_.size()) print_help(argv[0]);
+            else std::printf("slimgrad %s\n", kVersion);
+            flush_output();
             std::exit(0);
         }
         set(options_[size_t(index)], optarg ? optarg : "");
@@ -135,7 +150,9 @@ int run_program(int argc, char** argv, int (*body)(int, char**)) {
     load_blas_with_one_thread(argv);
     flush_denormals();
     try {
-        return body(argc, argv);
+        const int status = body(argc, argv);
+        flush_output();
+        return status;
     } catch (const std::exception& e) {
         std::fflush(stdout);
         std::fprintf(stderr, "%s: %s\n", argv[0], e.what());

@@ -22,7 +22,8 @@ public:
     void add_choice(const char* name, std::string& value, const char* help, const char* choices);
 
     // Fills the variables and returns the arguments that are not options. Throws a sentence about
-    // the first wrong one. With --help, prints the list and ends the program.
+    // the first wrong one. With --help, prints the list, with --version the version, and ends the
+    // program.
     std::vector<std::string> parse(int argc, char** argv) const;
     // The same for a program that takes options alone: throws when an argument is left.
     void parse_strict(int argc, char** argv) const;
@@ -43,7 +44,8 @@ private:
 };
 
 // Runs body(argc, argv) as a whole program: prepares the processor (one BLAS thread, denormal
-// numbers flushed to zero), and turns an Error into one sentence on stderr and status 1.
+// numbers flushed to zero), and turns an Error into one sentence on stderr and status 1. So does
+// output that could not be written.
 int run_program(int argc, char** argv, int (*body)(int, char**));
 
 // "1", "2", ... or "auto", which takes every core that this process may use. Returns the number.

@@ -1,9 +1,10 @@
 // The training loop. See trainer.h.
 #include "optim/trainer.h"
 
-#include <algorithm>  // min
+#include <algorithm>  // max, min
+#include <array>
 #include <chrono>
-#include <cmath>  // isfinite
+#include <cmath>  // isfinite, log
 #include <cstdio>
 
 #include "core/autograd.h"
@@ -73,6 +74,42 @@ Evaluation evaluate(Module& model, const DataSet& images, int64_t batch_size) {
     return {sums.mean_loss(), sums.accuracy()};
 }
 
+// What answering without looking at the inputs can reach: the entropy of the labels as the loss, in
+// nats, and the share of the most frequent one as the accuracy.
+static Evaluation guessing(const DataSet& set) {
+    std::array<double, 256> counts{};
+    for (uint8_t label : set.labels) counts[label]++;
+    Evaluation guess{0, 0};
+    for (double n : counts) {
+        const double share = n / double(set.count);
+        if (n > 0) guess.loss -= share * std::log(share);
+        guess.accuracy = std::max(guess.accuracy, share);
+    }
+    return guess;
+}
+
+static bool no_better(const EpochReport& epoch, const Evaluation& guess) {
+    const double times = epoch.loss / guess.loss;  // NaN or infinite with a single class
+    // A loss far above that of guessing is that of a model that is sure and wrong, and learns.
+    return times > 0.999 && times < 1.5 && epoch.accuracy < 1.2 * guess.accuracy;
+}
+
+// A large step can push all units of a layer below zero. ReLU then passes no gradient, so they
+// never come back, and the logits are the same for every row.
+static bool all_rows_equal(const Tensor& logits) {
+    for (int64_t i = logits.size(1); i < logits.size(); i++)
+        if (logits.data()[i] != logits.data()[i % logits.size(1)]) return false;
+    return true;
+}
+
+static void warn_of_guessing(const EpochReport& epoch, const Evaluation& guess, bool dead) {
+    std::fprintf(stderr, "train: epoch %d: a loss of %.4f is no better than guessing (%.4f)%s\n",
+                 epoch.epoch, epoch.loss, guess.loss,
+                 dead ? ", and the logits are the same for every row: all ReLUs of a layer have "
+                        "died. hint: start again with a smaller learning rate"
+                      : ". hint: train for more steps, or with another learning rate");
+}
+
 double TrainReport::seconds_per_epoch() const {
     double total = 0;
     for (const EpochReport& epoch : epochs) total += epoch.seconds;
@@ -88,15 +125,17 @@ struct KeepValue {
 
 // Makes one optimiser step. Its images come in options.accumulate forward passes, whose losses are
 // weighted by their share of the images, so that the gradients add up to those of one large batch.
-static void train_step(const TrainState& run, Batches& batches, int64_t images_left,
+// Returns the logits of the last pass.
+static Tensor train_step(const TrainState& run, Batches& batches, int64_t images_left,
                        const TrainOptions& options) {
     TrainProgress& p = run.progress;
     const int64_t in_step = std::min(options.batch_size, images_left);
     p.step++;
     run.optimizer.zero_grad();
     Batch batch;
+    Tensor logits;
     for (int64_t seen = 0; seen < in_step && batches.next(batch);) {
-        const Tensor logits = run.model(batch.x);
+        logits = run.model(batch.x);
         const Tensor loss = cross_entropy(logits, batch.labels);
         if (!std::isfinite(loss.item()))
             fail("train: the loss is ", double(loss.item()), " in step ", p.step, " (epoch ",
@@ -116,6 +155,7 @@ static void train_step(const TrainState& run, Batches& batches, int64_t images_l
         run.optimizer.step();
     }
     p.position = batches.state();
+    return logits;
 }
 
 // A loss tells of the step before it, so what the last step did is looked for in the parameters.
@@ -152,12 +192,15 @@ TrainReport train(Module& model, Optimizer& optimizer, const DataSet& images, Rn
         if (!options.checkpoint.empty()) save_checkpoint(options.checkpoint, run, options.config);
     };
 
+    const Evaluation guess = guessing(images);
+    bool warned = false;
     const StopSignals stop;
     ProgressLine line(options.label, options.epochs, images.count);
     model.train();
     while (p.epoch < options.epochs && !stop.requested()) {
         const Clock::time_point start = Clock::now();
         const double seconds_before = p.seconds;
+        Tensor logits;
         if (p.images == 0) {  // not in the middle of a resumed epoch
             if (options.shuffle) batches.shuffle(rng);
             else batches.in_order();
@@ -165,7 +208,7 @@ TrainReport train(Module& model, Optimizer& optimizer, const DataSet& images, Rn
         while (p.images < images.count && !stop.requested()) {
             const double loss_before = p.loss;
             const int64_t images_before = p.images;
-            train_step(run, batches, images.count - p.images, options);
+            logits = train_step(run, batches, images.count - p.images, options);
             p.seconds = seconds_before + seconds_since(start);
             if (options.on_batch)
                 options.on_batch({int(p.epoch + 1), images_before / options.batch_size,
@@ -179,6 +222,9 @@ TrainReport train(Module& model, Optimizer& optimizer, const DataSet& images, Rn
         EpochReport& epoch = report.epochs.back();
         if (options.evaluate_training_set) epoch.train_accuracy = evaluate(model, images).accuracy;
         if (options.test) epoch.test_accuracy = evaluate(model, *options.test).accuracy;
+        report.collapsed = no_better(epoch, guess);
+        if (report.collapsed && !warned) warn_of_guessing(epoch, guess, all_rows_equal(logits));
+        warned = warned || report.collapsed;
         if (options.on_epoch) options.on_epoch(epoch);
         p.images = p.correct = 0;
         p.loss = p.seconds = 0;

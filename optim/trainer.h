@@ -1,4 +1,4 @@
-// The training loop for image classifiers, and evaluation.
+// The training loop for classifiers, and evaluation.
 #pragma once
 
 #include <functional>
@@ -75,11 +75,13 @@ struct TrainReport {
     std::vector<EpochReport> epochs;  // those that were completed, the resumed one included
     int64_t steps = 0;                // optimiser steps since the very beginning
     bool interrupted = false;         // by a signal, before the last step
+    bool collapsed = false;           // the last epoch was no better than guessing
 
     double seconds_per_epoch() const;  // mean
 };
 
-// Trains with cross-entropy. Throws at the first loss that is not finite, and when parameters are
+// Trains with cross-entropy. Says once on standard error when an epoch is no better than
+// guessing, and whether all ReLUs have died. Throws at the first loss that is not finite, and when parameters are
 // not finite after an epoch; the error says where. SIGINT (Ctrl-C), SIGTERM and SIGHUP end training
 // after the present step, and the checkpoint is written. rng draws the shuffled orders. A run that
 // is resumed from its checkpoint ends in the same bits as one that was never stopped.

@@ -2,9 +2,10 @@
 // is a function above it or in report_layer.cpp; drawing.h has the tools.
 #include "apps/report/report.h"
 
-#include <algorithm>  // max, min, sort, stable_sort
+#include <algorithm>  // any_of, max, min, sort, stable_sort
 #include <cmath>      // exp, fabs, log10, pow
 #include <functional>
+#include <map>
 #include <optional>
 
 #include "apps/report/drawing.h"
@@ -19,8 +20,12 @@ namespace slim {
 
 ModelPictures picture_model(Module& model, const DataSet& test, size_t mistakes) {
     const NoGrad no_grad;
-    ModelPictures pictures{test.rows, test.cols, {}, {}, nullptr};
-    pictures.first_layer = first_layer_change(model, test.features());
+    ModelPictures pictures;
+    if (!test.pixels.empty()) {
+        pictures.rows = test.rows;
+        pictures.cols = test.cols;
+        pictures.first_layer = first_layer_change(model, test.features());
+    }
     const EvalMode eval_mode(model);
     for (int64_t first = 0; first < test.count; first += 500) {
         const Batch batch = batch_of(test, first, std::min<int64_t>(500, test.count - first));
@@ -45,6 +50,7 @@ ModelPictures picture_model(Module& model, const DataSet& test, size_t mistakes)
         return a.label_probability < b.label_probability;
     });
     if (list.size() > mistakes) list.resize(mistakes);
+    if (test.pixels.empty()) list.clear();  // nothing to show
     for (Mistake& m : list) {
         const auto pixels = test.pixels.begin() + m.image * test.features();
         m.pixels.assign(pixels, pixels + test.features());
@@ -56,13 +62,19 @@ namespace {
 
 // ---- the sections -------------------------------------------------------------------------------
 
+bool has_shift(const std::vector<Row>& rows) {
+    return std::any_of(rows.begin(), rows.end(), [](const Row& row) { return !row.task.empty(); });
+}
+
 std::string results_table(const std::vector<Row>& rows) {
+    const bool shifted = has_shift(rows);
     std::string html =
         "<section id=\"results\">\n<h2>Results</h2>\n"
         "<p>Read down the test accuracy, then compare what it cost in trained parameters; a "
-        "difference of 0.2 points is 20 images, which another seed may turn round.</p>\n"
-        "<div class=\"wide\"><table>\n<thead><tr><th>method</th><th>trained parameters</th>"
-        "<th>test accuracy, %</th><th>test images wrong</th><th>training accuracy, %</th>"
+        "difference of 0.2 points is 20 of 10,000, which another seed may turn round.</p>\n"
+        "<div class=\"wide\"><table>\n<thead><tr><th>method</th>" +
+        std::string(shifted ? "<th>task</th><th>old task, %</th>" : "") +
+        "<th>trained parameters</th><th>test accuracy, %</th><th>test rows wrong</th><th>training accuracy, %</th>"
         "<th>s per epoch</th></tr></thead>\n<tbody>\n";
     for (const Row& row : rows) {
         int64_t wrong = 0;
@@ -71,11 +83,15 @@ std::string results_table(const std::vector<Row>& rows) {
                 if (i != j) wrong += row.pictures.confusion[i][j];
         const Look look = look_of(row.method);
         html += format("<tr><th class=\"%s\">", look.css) + look.name + "</th><td>" +
+                (!shifted ? "" : escaped(row.task) + "</td><td>" +
+                                     (row.method == "scratch" || row.task.empty() ? "–" :
+                                      format("%.2f", 100 * row.old_accuracy)) + "</td><td>") +
                 with_commas(row.parameters.trainable) +
                 format("</td><td>%.2f</td>", 100 * row.test_accuracy) +
                 (row.pictures.confusion.empty() ? "<td>–</td>"
                                                 : "<td>" + with_commas(wrong) + "</td>") +
-                format("<td>%.2f</td>", 100 * row.train_accuracy) +
+                (row.task.empty() ? format("<td>%.2f</td>", 100 * row.train_accuracy)
+                                  : std::string("<td>–</td>")) +
                 (row.epochs.empty() ? "<td>–</td>"
                                     : format("<td>%.2f</td>", row.seconds_per_epoch)) +
                 "</tr>\n";
@@ -169,13 +185,14 @@ std::string curve_chart(const std::vector<Row>& rows, const std::string& y_label
     return "<figure>" + svg + end_names(names) + "</svg>\n</figure>\n";
 }
 
-std::string curves(const std::vector<Row>& rows) {
+std::string curves(std::vector<Row> rows) {
+    if (has_shift(rows)) std::erase_if(rows, [](const Row& r) { return !r.task.empty(); });
     const std::string charts =
         curve_chart(rows, "training loss (mean cross-entropy, nats; log scale)", true,
                     [](const EpochReport& e) { return std::max(e.loss, 1e-6); }) +
-        curve_chart(rows, "training accuracy (% of the images)", false,
+        curve_chart(rows, "training accuracy (% of the rows)", false,
                     [](const EpochReport& e) { return 100 * e.accuracy; }) +
-        curve_chart(rows, "test accuracy (% of the images)", false, [](const EpochReport& e) {
+        curve_chart(rows, "test accuracy (% of the rows)", false, [](const EpochReport& e) {
             return e.test_accuracy ? std::optional(100 * *e.test_accuracy) : std::nullopt;
         });
     if (charts.empty()) return "";
@@ -184,13 +201,13 @@ std::string curves(const std::vector<Row>& rows) {
            "last epoch each copy gets, and that a few thousand numbers can nearly follow the "
            "training of all. The training accuracy is that of the predictions made while training, "
            "the test accuracy that of each epoch's end: where the first still rises and the second "
-           "does not, the images are learned by heart.</p>\n<div class=\"two\">\n" + charts +
+           "does not, the rows are learned by heart.</p>\n<div class=\"two\">\n" + charts +
            "</div>\n</section>\n";
 }
 
 std::string confusion_matrix(const Row& row) {
     const std::vector<std::vector<int64_t>>& counts = row.pictures.confusion;
-    const int n = int(counts.size()), cell = 310 / n, left = 42, top = 42;
+    const int n = int(counts.size()), cell = std::max(310 / n, 18), left = 42, top = 42;
     int64_t most_hits = 1, most_misses = 1;
     for (int i = 0; i < n; i++)
         for (int j = 0; j < n; j++) {
@@ -199,9 +216,9 @@ std::string confusion_matrix(const Row& row) {
         }
     std::string svg = open_svg(left + n * cell + 8, top + n * cell + 8,
                                "confusion matrix of " + row.method) +
-                      format("<text x=\"%d\" y=\"14\" text-anchor=\"middle\">predicted digit</text>"
+                      format("<text x=\"%d\" y=\"14\" text-anchor=\"middle\">predicted class</text>"
                              "<text transform=\"translate(14 %d) rotate(-90)\" "
-                             "text-anchor=\"middle\">true digit</text>\n",
+                             "text-anchor=\"middle\">true class</text>\n",
                              left + n * cell / 2, top + n * cell / 2);
     for (int i = 0; i < n; i++) {
         const int middle = i * cell + cell / 2;
@@ -219,7 +236,7 @@ std::string confusion_matrix(const Row& row) {
                           i == j ? "hit" : "miss", x, y, cell, cell, strength);
             if (count > 0)
                 svg += format("<text class=\"count\" x=\"%d\" y=\"%d\" text-anchor=\"middle\">%ld"
-                              "<title>%ld images of a %d were read as a %d</title></text>",
+                              "<title>%ld of class %d were taken for class %d</title></text>",
                               x + cell / 2, y + cell / 2 + 4, long(count), long(count), i, j);
         }
         svg += "\n";
@@ -235,9 +252,9 @@ std::string confusion(const std::vector<Row>& rows) {
                        confusion_matrix(row) + "</figure>\n";
     if (figures.empty()) return "";
     return "<section id=\"confusion\">\n<h2>What is taken for what</h2>\n"
-           "<p>Numbers of test images: the diagonal is right, everything beside it is an error, "
-           "the more frequent the stronger its colour; look for pairs that stay confused (4 and 9, "
-           "3 and 5) whatever the method.</p>\n<div class=\"two\">\n" + figures +
+           "<p>Numbers of test rows: the diagonal is right, everything beside it is an error, "
+           "the more frequent the stronger its colour; look for pairs that stay confused whatever "
+           "the method (of digits: 4 and 9, 3 and 5).</p>\n<div class=\"two\">\n" + figures +
            "</div>\n</section>\n";
 }
 
@@ -261,6 +278,42 @@ std::string mistakes(const std::vector<Row>& rows) {
            "<p>The test images to which each model gave the least probability of being what they "
            "are, with the probability of what it saw instead: some would fool a person, and many "
            "fool every method.</p>\n" + html + "</section>\n";
+}
+
+// After a change of task: right and up is better.
+std::string forgetting(const std::vector<Row>& rows) {
+    std::map<std::string, std::vector<Row>> tasks;
+    for (const Row& row : rows)
+        if (!row.task.empty() && row.method != "scratch") tasks[row.task].push_back(row);
+    std::string figures;
+    for (const auto& [task, runs] : tasks) {
+        Range xs, ys;
+        for (const Row& row : runs) {
+            xs.include(100 * row.test_accuracy);
+            ys.include(100 * row.old_accuracy);
+        }
+        xs.pad(0.1);
+        ys.pad(0.1);
+        const Ruler x{xs.low, xs.high, kLeft, kRight - 24}, y{ys.low, ys.high, kBottom, kTop};
+        std::string svg = open_svg(kWidth, kHeight, task) +
+                          axes(x, y, 1, 1, "new task (test accuracy, %)",
+                               "old task (test accuracy, %)");
+        std::vector<Name> names;
+        for (const Row& row : runs) {
+            const Look look = look_of(row.method);
+            const double px = x.at(100 * row.test_accuracy), py = y.at(100 * row.old_accuracy);
+            svg += format("<g class=\"%s\">", look.css) +
+                   marker(look.marker, px, py, look.name) + "</g>\n";
+            names.push_back({std::min(px + 6, kRight - 30.0), py + 4, look});
+        }
+        figures += "<figure><h3>" + escaped(task) + "</h3>\n" + svg + end_names(names) +
+                   "</svg>\n</figure>\n";
+    }
+    if (figures.empty()) return "";
+    return "<section id=\"forgetting\">\n<h2>Learning and forgetting</h2>\n"
+           "<p>To the right a model does better on the new task, upwards on the old one. With the "
+           "adapter switched off, LoRA and DoRA are the base again, to the bit; full tuning has no "
+           "way back.</p>\n<div class=\"two\">\n" + figures + "</div>\n</section>\n";
 }
 
 // ---- the page -----------------------------------------------------------------------------------
@@ -321,17 +374,29 @@ img { display: block; width: 100%; image-rendering: pixelated; outline: 1px soli
 std::string report_html(const std::vector<Row>& rows, const std::string& setup) {
     return std::string("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
                        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
-                       "<title>slimgrad: base, full, LoRA and DoRA on MNIST</title>\n<style>") +
+                       "<title>slimgrad: base, full, LoRA and DoRA</title>\n<style>") +
            kStyle + "</style>\n</head>\n<body>\n<h1>Fine-tuning, in pictures</h1>\n<p>" +
-           escaped(setup) + "</p>\n" + results_table(rows) + curves(rows) + confusion(rows) +
+           escaped(setup) + "</p>\n" + results_table(rows) + forgetting(rows) + curves(rows) + confusion(rows) +
            mistakes(rows) + first_layer_section(rows) + magnitudes_section(rows) +
            "</body>\n</html>\n";
 }
 
+std::string epochs_csv(const std::vector<Row>& rows) {
+    std::string csv = "method,seed,task,epoch,loss,accuracy,test_accuracy,seconds\n";
+    for (const Row& row : rows)
+        for (const EpochReport& e : row.epochs)
+            csv += row.method + format(",%ld,\"", long(row.seed)) + row.task +
+                   format("\",%d,%.6g,%.6g,", e.epoch, e.loss, e.accuracy) +
+                   (e.test_accuracy ? format("%.6g", *e.test_accuracy) : "") +
+                   format(",%.4g\n", e.seconds);
+    return csv;
+}
+
 void write_report(const std::string& folder, const std::vector<Row>& rows,
                   const std::string& setup) {
+    const std::string html = report_html(rows, setup), csv = epochs_csv(rows);
     make_folders(folder);
-    write_file(folder + "/index.html", {report_html(rows, setup)});
+    write_files({{folder + "/index.html", {html}}, {folder + "/epochs.csv", {csv}}});
 }
 
 }  // namespace slim

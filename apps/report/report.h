@@ -35,7 +35,7 @@ struct LayerChange {
 
 // Everything about one model that only the report wants.
 struct ModelPictures {
-    int64_t rows = 0, cols = 0;                   // of an image
+    int64_t rows = 0, cols = 0;                   // of an image; 0 if the rows are none
     std::vector<std::vector<int64_t>> confusion;  // [label][predicted], counts of test images
     std::vector<Mistake> mistakes;                // the worst ones, the worst first
     std::shared_ptr<LayerChange> first_layer;     // null unless it looks at pixels and is adapted
@@ -45,11 +45,19 @@ struct ModelPictures {
 struct Row {
     std::string method;
     int64_t seed = 0;
-    ParameterCount parameters;
+    ParameterCount parameters = {};
     double test_accuracy = 0, train_accuracy = 0;  // 0 .. 1
     std::vector<EpochReport> epochs = {};          // of its training; none if it was not trained
     double seconds_per_epoch = 0;
     ModelPictures pictures = {};
+
+    // After a change of task (apps/shift.h).
+    std::string task = {};           // "rotate:45, 3000 samples"
+    double old_accuracy = 0;         // on the task before, 0 .. 1
+    double off_accuracy = 0;         // the same with the adapter switched off
+    double lr = 0;
+    int64_t samples = 0, rank = 0;
+    bool collapsed = false;          // see TrainReport
 };
 
 // Looks at the model: shows it the test set, and takes its first layer apart. The mistakes kept are
@@ -59,7 +67,11 @@ ModelPictures picture_model(Module& model, const DataSet& test, size_t mistakes 
 // The page; `setup` is a sentence about the run, printed under the title.
 std::string report_html(const std::vector<Row>& rows, const std::string& setup);
 
+// Returns a line per epoch of each row.
+std::string epochs_csv(const std::vector<Row>& rows);
+
+// Writes folder/index.html, and the log of each epoch beside it, folder/epochs.csv.
 void write_report(const std::string& folder, const std::vector<Row>& rows,
-                  const std::string& setup);  // to folder/index.html
+                  const std::string& setup);
 
 }  // namespace slim

@@ -182,11 +182,11 @@ TEST_CASE("report: the table's numbers are the rows', and so are the charts'") {
         CHECK(count(html, ">" + std::string(method) + "</text>") == 3);  // beside each line
     }
     for (const std::string label : {"training loss (mean cross-entropy, nats; log scale)",
-                              "training accuracy (% of the images)",
-                              "test accuracy (% of the images)", "epochs since the random start"})
+                              "training accuracy (% of the rows)",
+                              "test accuracy (% of the rows)", "epochs since the random start"})
         CHECK(count(html, std::string(">") + label + "</text>") == (label[0] == 'e' ? 3 : 1));
-    CHECK(count(html, ">1<title>1 images of a 1 were read as a 0</title>") == 4);
-    CHECK(count(html, ">2<title>2 images of a 1 were read as a 1</title>") >= 1);
+    CHECK(count(html, ">1<title>1 of class 1 were taken for class 0</title>") == 4);
+    CHECK(count(html, ">2<title>2 of class 1 were taken for class 1</title>") >= 1);
 }
 
 TEST_CASE("report: the names at the ends of lines do not overlap, and stay in the frame") {

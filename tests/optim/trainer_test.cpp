@@ -434,4 +434,29 @@ TEST_CASE("fault: train: a negative clip_norm is an error") {
     }
 }
 
+TEST_CASE("train: an epoch that is no better than guessing is said once, with the reason") {
+    const DataSet images = striped_images(90);
+    const auto fit = [&](double bias, double lr, TrainReport& report) {
+        Rng rng(1);
+        MLP model(9, 8, 8, 3, rng);
+        // The first layer's units are all below zero: no gradient comes through.
+        for (int64_t i = 0; i < 8; i++) model.parameters()[1].mutable_data()[i] += real(bias);
+        Adam adam(model.parameters(), {.lr = lr});
+        return stderr_of([&] {
+            report = train(model, adam, images, rng,
+                           {.epochs = 3, .batch_size = 10, .show_progress = false});
+        });
+    };
+    TrainReport report;
+    const std::string dead = fit(-100, 0.001, report);
+    check_words(dead, {"train: epoch 1: ", "no better than guessing (1.09", "same for every row",
+                       "hint: start again with a smaller learning rate"});
+    CHECK(std::count(dead.begin(), dead.end(), '\n') == 1);
+    CHECK(report.collapsed);
+    check_words(fit(0, 1e-9, report), {"no better than guessing", "hint: train for more steps"});
+    CHECK(report.collapsed);
+    CHECK(fit(0, 0.01, report) == "");
+    CHECK(!report.collapsed);
+}
+
 }  // namespace slim

@@ -1,0 +1,69 @@
+// What the programs about adapting share: a task, taken from the options, and one trained model.
+#pragma once
+
+#include <algorithm>  // max
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "apps/program.h"
+#include "apps/report/report.h"
+#include "nn/adapt.h"
+#include "nn/sequential.h"
+
+namespace slim {
+
+struct Task {
+    DataSet train, test;
+
+    int64_t classes() const { return std::max(train.classes(), test.classes()); }
+};
+
+// The options about data.
+struct TaskOptions {
+    std::string data = "data/mnist", test, label, scale = "standard";
+
+    void add_to(Options& options);
+    bool is_csv() const { return data.ends_with(".csv"); }
+    // Throws when the two sets do not fit each other. Without a test file, a fifth of the rows of
+    // a CSV file, drawn at random, is for testing.
+    Task load() const;
+};
+
+// The task after a change of its images: see shifted() in data/dataset.h; "fashion" is
+// Fashion-MNIST instead.
+Task shifted(const Task& task, const std::string& how);
+
+// Returns a random part of the rows, chosen by the seed; 0 stands for all.
+DataSet sample_rows(const DataSet& set, int64_t count, int64_t seed);
+
+std::vector<std::string> split_list(const std::string& list);  // at commas
+// "128,256" as whole numbers from 1 on; `option` is for messages.
+std::vector<int64_t> whole_numbers(const std::string& list, const std::string& option);
+
+std::vector<int64_t> widths_of(MLP& model);
+std::shared_ptr<MLP> copy_of(MLP& model, Rng& rng);
+
+// How a copy of a base is trained.
+struct Adaptation {
+    std::string method;         // "full", "lora", "dora", or "scratch": all weights, from random ones
+    AdapterConfig config = {};  // of lora and dora
+    double lr = 0.001;
+    int64_t epochs = 5, batch = 64;
+    std::string label = {};  // of its line of progress; "" shows none
+    std::function<void(MLP& model, const BatchReport& batch)> on_batch = {};
+};
+
+// Trains a copy of the base on the task, shuffled, and evaluates it on the task and, if given, on
+// the test set of the task before.
+Row adapt(MLP& base, const Adaptation& how, const Task& task, const DataSet* old_test, Rng rng);
+
+// Mean and sample standard deviation, and how many were left out because they collapsed.
+struct Spread {
+    double mean = 0, deviation = 0, low = 0, high = 0;
+    int64_t count = 0, collapsed = 0;
+};
+Spread spread_of(const std::vector<Row>& rows, double Row::*value);
+
+}  // namespace slim
