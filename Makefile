@@ -24,14 +24,14 @@ FLAGS += $(if $(COVERAGE),--coverage -fprofile-update=atomic)
 $(BUILD)/obj/apps/%: private FLAGS += $(if $(DEBUG)$(SAN)$(COVERAGE),,-O1)
 $(BUILD)/obj/tests/%: private FLAGS += -O0 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
 
-PROGRAMS = $(BUILD)/bench $(BUILD)/mnist $(BUILD)/predict $(BUILD)/adapter $(BUILD)/graph \
+PROGRAMS = $(BUILD)/bench $(BUILD)/mnist $(BUILD)/study $(BUILD)/predict $(BUILD)/adapter $(BUILD)/graph \
              $(BUILD)/notebook $(BUILD)/tokens $(BUILD)/pictures $(if $(MPI),$(BUILD)/mnist_mpi)
 LIBRARY  = $(BUILD)/libslimgrad.a
 SOURCES  = $(wildcard core/*.cpp data/*.cpp nn/*.cpp optim/*.cpp)
 TESTS    = $(wildcard tests/*.cpp tests/core/*.cpp tests/data/*.cpp tests/nn/*.cpp \
              tests/optim/*.cpp tests/apps/*.cpp tests/reference/*.cpp)
 # Programs that the tests call, too. Their main is apps/main.cpp.
-CALLED   = mnist predict adapter
+CALLED   = mnist predict adapter study
 object   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(1))
 SHARED   = $(call object,apps/program.cpp apps/experiment.cpp apps/shift.cpp $(wildcard apps/report/*.cpp))
 
@@ -81,7 +81,6 @@ data:  ## bring MNIST into data/mnist and check it
 data-fashion:  ## bring Fashion-MNIST into data/fashion, from Debian's package
 	@sh data/fetch_fashion.sh data/fashion
 
-.PHONY: data-fashion shift
 shift: data  ## a change of task: base, from scratch, full, LoRA and DoRA on turned and inverted digits
 	@$(MAKE) -j$(JOBS) $(BUILD)/mnist
 	@$(BUILD)/mnist --shift rotate:45,invert --samples 3000 $(ARGS)

@@ -28,31 +28,28 @@ Task TaskOptions::load() const {
     Task task;
     if (is_csv()) {
         task.train = labelled_rows(read_csv(data, !label.empty()), label);
-        if (test.empty()) {
-            check(task.train.count >= 5, data, ": ", task.train.count,
-                  " rows are too few to train and test on. hint: name a test file with --test");
-            Rng rng(1);
-            const std::vector<int64_t> order = rng.permutation(task.train.count);
-            const auto fifth = order.begin() + task.train.count / 5;
-            const std::vector<int64_t> held_out(order.begin(), fifth), kept(fifth, order.end());
-            task.test = take_rows(task.train, held_out);
-            task.train = take_rows(task.train, kept);
-        } else {
-            task.test = labelled_rows(read_csv(test, !label.empty()), label);
-        }
+        if (!test.empty()) task.test = labelled_rows(read_csv(test, !label.empty()), label);
     } else {
         check(test.empty() && label.empty(), "--test, --label: are for CSV files, and ", data,
               " is a folder, or must be one. hint: name a CSV file with --data");
         task = {load_mnist(data, Split::kTrain), load_mnist(data, Split::kTest)};
     }
+    const bool split = task.test.count == 0;
     const auto size = [](const DataSet& set) {
         return to_text(set.rows) + " x " + to_text(set.cols) +
                (set.pixels.empty() ? " measurements" : " pixels");
     };
-    check(size(task.train) == size(task.test), data, ": the rows to train on have ",
+    check(split || size(task.train) == size(task.test), data, ": the rows to train on have ",
           size(task.train), ", those to test on ", size(task.test), "; they must be the same");
     if (task.train.pixels.empty() && scale != "none") scale_columns(task.train, task.test, scale);
-    return task;
+    if (!split) return task;
+
+    check(task.train.count >= 5, data, ": ", task.train.count,
+          " rows are too few to train and test on. hint: name a test file with --test");
+    Rng rng(1);
+    const std::vector<int64_t> order = rng.permutation(task.train.count);
+    const auto fifth = order.begin() + task.train.count / 5;
+    return {take_rows(task.train, {fifth, order.end()}), take_rows(task.train, {order.begin(), fifth})};
 }
 
 Task shifted(const Task& task, const std::string& how) {

@@ -1,24 +1,25 @@
 // Reads handwritten digits from pictures: shows each one as the network sees it, and what the
-// network takes it for.
+// network takes it for. Or classifies the rows of a CSV file.
 //
 // run:  build/predict my_seven.png
 //       build/predict *.png --base out/base.safetensors --adapter out/lora
+//       build/predict new.csv --data train.csv --base out/base.safetensors
 //
 // Without --base, a network is trained in a few seconds and kept beside the program.
 #include <langinfo.h>  // nl_langinfo
 
-#include <algorithm>  // clamp, min, sort
+#include <algorithm>  // max_element, min, stable_sort
 #include <clocale>
-#include <cmath>  // cos, floor, lround, sin
+#include <cmath>  // cos, lround, sin
 #include <cstdio>
 #include <filesystem>
-#include <numbers>  // pi
 #include <numeric>  // iota
 
-#include "apps/program.h"
+#include "apps/experiment.h"
 #include "core/autograd.h"
 #include "core/ops.h"
 #include "core/random.h"
+#include "data/csv.h"
 #include "data/image.h"
 #include "data/mnist.h"
 #include "nn/peft.h"
@@ -34,42 +35,21 @@ namespace {
 
 // ---- the network --------------------------------------------------------------------------------
 
-// The brightness at a place between the centres of four pixels. The edge of an image goes on beyond
-// it for ever; that of a digit is black.
-float between_pixels(const uint8_t* image, int rows, int cols, float y, float x) {
-    y = std::clamp(y, 0.0f, float(rows) - 1.01f);
-    x = std::clamp(x, 0.0f, float(cols) - 1.01f);
-    const int r = int(y), c = int(x);
-    const float down = y - float(r), right = x - float(c);
-    const uint8_t* p = image + r * cols + c;
-    const float upper = float(p[0]) + right * float(p[1] - p[0]);
-    const float lower = float(p[cols]) + right * float(p[cols + 1] - p[cols]);
-    return upper + down * (lower - upper);
-}
-
 // The same digits as other hands might have written them: each one turned, slanted, stretched and
 // moved a little. MNIST's writers were few, and all wrote on the same form; strangers do not.
 DataSet distorted(const DataSet& set, Rng& rng) {
     DataSet result = set;
-    const int rows = int(set.rows), cols = int(set.cols);
-    const float middle_y = float(rows - 1) / 2, middle_x = float(cols - 1) / 2;
     for (int64_t i = 0; i < set.count; i++) {
         const double turn = rng.uniform(-0.2, 0.2);  // radians
         const double slant = rng.uniform(-0.2, 0.2);
         const double tall = rng.uniform(0.9, 1.1), wide = rng.uniform(0.9, 1.1);
-        const float down = float(rng.uniform(-1.5, 1.5)), right = float(rng.uniform(-1.5, 1.5));
-
-        // Each pixel of the result asks where in the old image it comes from.
-        const float yy = float(tall * std::cos(turn)), yx = float(wide * std::sin(turn));
-        const float xy = float(tall * (slant - std::sin(turn))), xx = float(wide * std::cos(turn));
-        const uint8_t* from = set.pixels.data() + i * set.features();
-        uint8_t* to = result.pixels.data() + i * set.features();
-        for (int r = 0; r < rows; r++)
-            for (int c = 0; c < cols; c++) {
-                const float y = float(r) - middle_y - down, x = float(c) - middle_x - right;
-                *to++ = uint8_t(between_pixels(from, rows, cols, middle_y + yy * y + yx * x,
-                                               middle_x + xy * y + xx * x) + 0.5f);
-            }
+        const double down = rng.uniform(-1.5, 1.5), right = rng.uniform(-1.5, 1.5);
+        Warp warp{.yy = tall * std::cos(turn), .yx = wide * std::sin(turn),
+                  .xy = tall * (slant - std::sin(turn)), .xx = wide * std::cos(turn)};
+        warp.down = -warp.yy * down - warp.yx * right;
+        warp.right = -warp.xy * down - warp.xx * right;
+        warp_image(&set.pixels[size_t(i * set.features())],
+                   &result.pixels[size_t(i * set.features())], set.rows, set.cols, warp);
     }
     return result;
 }
@@ -174,6 +154,28 @@ std::vector<real> probabilities(Module& model, const Bytes& digit) {
     return softmax(model(batch_of(one, 0, 1).x)).to_vector();
 }
 
+// A line for each row of a CSV file, which may have labels. Its columns are scaled as those of the
+// training set were.
+void predict_rows(const std::string& path, Module& model, int64_t inputs, const TaskOptions& options) {
+    const NoGrad no_grad;
+    const CsvTable table = read_csv(path, !options.label.empty());
+    DataSet rows{{}, Bytes(table.lines.size()), table.rows(), 1, table.cols, table.values};
+    if (table.cols == inputs + 1) rows = labelled_rows(table, options.label);
+    check(rows.cols == inputs, path, ": ", table.cols, " columns; the network takes ", inputs,
+          ", and a label beside them is left out");
+    check(options.scale == "none" || options.is_csv(), "--data: is not the CSV file that the network was ",
+          "trained on, which says how columns are scaled. hint: name it, or give --scale none");
+    if (options.scale != "none") {
+        DataSet train = labelled_rows(read_csv(options.data, !options.label.empty()), options.label);
+        scale_columns(train, rows, options.scale);
+    }
+    const Tensor p = softmax(model(batch_of(rows, 0, rows.count).x));
+    const std::vector<int> best = argmax_rows(p);
+    for (int64_t i = 0; i < rows.count; i++)
+        std::printf("%s:%ld: %d %.1f %%\n", path.c_str(), long(table.lines[size_t(i)]),
+                    best[size_t(i)], 100 * double(p.at({i, best[size_t(i)]})));
+}
+
 // The drawing, and beside it the three digits that the network finds most probable.
 void show(const std::string& name, const Bytes& digit, const std::vector<real>& probability,
           bool ascii) {
@@ -196,14 +198,21 @@ void show(const std::string& name, const Bytes& digit, const std::vector<real>& 
 }  // namespace
 
 int predict(int argc, char** argv) {
-    std::string base, adapter, data = "data/mnist";
-    bool ascii = false;
+    std::string base, adapter;
+    TaskOptions task;
+    bool ascii = false, brief = false;
     Options options(
-        "Reads the handwritten digit in each picture, PNG or JPEG, one digit a picture:\n"
-        "  predict IMAGE...");
+        "Reads the handwritten digit in each picture, PNG or JPEG, one digit a picture, or the rows\n"
+        "of a CSV file:\n"
+        "  predict IMAGE...\n"
+        "  predict ROWS.csv --data TRAINING.csv --base FILE");
     options.add("base", base, "parameters of the network, as mnist --save writes them", "FILE");
     options.add("adapter", adapter, "attach this adapter to it", "DIR");
-    options.add("data", data, "MNIST, to train a network when there is no base", "DIR");
+    options.add("data", task.data, "MNIST, to train a network when there is no base; for rows, the "
+                "CSV file that the base was trained on", "PATH");
+    options.add("label", task.label, "the column of labels in it, else the first", "NAME");
+    options.add_choice("scale", task.scale, "how its columns were scaled", "standard|unit|none");
+    options.add("brief", brief, "one line per picture, without the drawing");
     options.add("ascii", ascii, "draw with plain ASCII characters");
     const std::vector<std::string> paths = options.parse(argc, argv);
     check(!paths.empty(),
@@ -211,10 +220,20 @@ int predict(int argc, char** argv) {
     ascii = ascii || !terminal_knows_utf8();
 
     // Look at all pictures first: nobody waits for the training to learn of a wrong name.
-    std::vector<std::pair<std::string, Bytes>> digits;
+    std::vector<std::pair<std::string, Bytes>> digits;  // no pixels: a CSV file
     for (const std::string& path : paths) {
         try {
-            digits.emplace_back(path, digit_from_image(read_image(path), path));
+            if (path.ends_with(".csv")) {
+                read_csv(path, !task.label.empty());
+                check(!base.empty(), path, ": rows need a network of their own. hint: name the "
+                      "file that mnist --save wrote with --base");
+                digits.emplace_back(path, Bytes());
+                continue;
+            }
+            const GreyImage picture = read_image(path);
+            digits.emplace_back(path, digit_from_image(picture, path));
+            if (const std::string doubt = doubt_about(picture, path); !doubt.empty())
+                std::fprintf(stderr, "%s: warning: %s\n", path.c_str(), doubt.c_str());
         } catch (const Error& e) {
             std::fprintf(stderr, "%s: %s\n", argv[0], e.what());
         }
@@ -222,16 +241,31 @@ int predict(int argc, char** argv) {
     if (digits.empty()) return 1;
 
     Rng rng(1);
-    MLP model(kDigitSide * kDigitSide, 128, 256, 10, rng);
     LoadedAdapter loaded;
     if (!adapter.empty()) loaded = load_adapter(adapter);
     if (!adapter.empty() && base.empty()) base = base_of(loaded);
+    std::vector<int64_t> widths{kDigitSide * kDigitSide, 128, 256, 10};
+    if (!base.empty()) widths = perceptron_widths(base);
+    MLP model(widths, rng);
     if (!base.empty()) load_parameters(model, base);
-    else load_or_train(model, beside_program("predict_base.safetensors"), data);
+    else load_or_train(model, beside_program("predict_base.safetensors"), task.data);
     if (!adapter.empty()) attach_adapter(model, loaded, rng);
     model.eval();
 
-    for (const auto& [path, digit] : digits) show(path, digit, probabilities(model, digit), ascii);
+    for (const auto& [path, digit] : digits) {
+        if (digit.empty()) {
+            predict_rows(path, model, widths.front(), task);
+            continue;
+        }
+        check(widths.front() == int64_t(digit.size()), base, ": a network of ", widths.front(),
+              " inputs; pictures become ", digit.size(), " pixels");
+        const std::vector<real> p = probabilities(model, digit);
+        const auto best = std::max_element(p.begin(), p.end());
+        if (brief)
+            std::printf("%s: %ld %.1f %%\n", path.c_str(), long(best - p.begin()),
+                        100 * double(*best));
+        else show(path, digit, p, ascii);
+    }
     return digits.size() == paths.size() ? 0 : 1;
 }
 

@@ -32,7 +32,7 @@ DataSet take_rows(const DataSet& set, const std::vector<int64_t>& indices) {
 void scale_columns(DataSet& train, DataSet& test, const std::string& how) {
     check(how == "standard" || how == "unit", "scale_columns: got \"", how,
           "\"; it must be standard or unit");
-    check(train.cols == test.cols, "scale_columns: ", train.cols, " columns to train on, ",
+    check(test.count == 0 || train.cols == test.cols, "scale_columns: ", train.cols, " columns to train on, ",
           test.cols, " to test on");
     for (int64_t column = 0; column < train.cols; column++) {
         double sum = 0, squares = 0, low = INFINITY, high = -INFINITY;

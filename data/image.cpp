@@ -4,7 +4,7 @@
 // mass. Before that we must find the ink, as MNIST did not have to: its forms were black on white.
 #include "data/image.h"
 
-#include <algorithm>  // clamp, max, max_element, min, nth_element
+#include <algorithm>  // clamp, max, min
 #include <array>
 #include <cmath>  // floor, sqrt
 #include <cstdlib>
@@ -95,11 +95,57 @@ int64_t number_at(const Bytes& bytes, size_t at, int count) {
 
 struct Outline {
     int64_t rows = 0, cols = 0;
-    std::string trouble;  // what stb_image would not notice, or would stumble over
+    std::string trouble = {};  // what stb_image would not notice, or would stumble over
+    int orientation = 1;       // as EXIF numbers them
+    bool unknown_coding = false;
 };
 
+// EXIF is a TIFF file inside of the picture: II or MM (the lowest or the highest byte first), where
+// the list of entries is, then their number and 12 bytes for each: tag, type, count and value. Tag
+// 0x112 says how the camera was held.
+int orientation_in(const Bytes& bytes, size_t tiff) {
+    const bool little = number_at(bytes, tiff, 1) == 'I';
+    const auto number = [&](size_t at, int count) {
+        int64_t n = 0;
+        for (int i = 0; i < count; i++)
+            n = n * 256 + number_at(bytes, at + size_t(little ? count - 1 - i : i), 1);
+        return n;
+    };
+    const size_t list = tiff + size_t(number(tiff + 4, 4));
+    for (int64_t i = 0; i < number(list, 2); i++) {
+        const size_t entry = list + 2 + 12 * size_t(i);
+        if (entry >= bytes.size()) break;
+        const int64_t value = number(entry + 8, 2);
+        if (number(entry, 2) == 0x112 && value >= 1 && value <= 8) return int(value);
+    }
+    return 1;
+}
+
+// Turns and mirrors the picture as its orientation says.
+GreyImage upright(const GreyImage& image, int orientation) {
+    if (orientation == 1) return image;
+    GreyImage result = image;
+    const bool turned = orientation >= 5;
+    if (turned) std::swap(result.rows, result.cols);
+    const bool flip_y = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+    const bool flip_x = orientation == 2 || orientation == 3 || orientation >= 7;
+    for (int64_t r = 0; r < result.rows; r++)
+        for (int64_t c = 0; c < result.cols; c++) {
+            const int64_t y = turned ? c : r, x = turned ? r : c;
+            result.pixels[size_t(r * result.cols + c)] =
+                image.pixels[size_t((flip_y ? image.rows - 1 - y : y) * image.cols +
+                                    (flip_x ? image.cols - 1 - x : x))];
+        }
+    return result;
+}
+
+// A PNG is a row of chunks: the length of the content, the kind, the content and 4 check bytes.
 Outline outline_of_png(const Bytes& bytes) {
-    return {number_at(bytes, 20, 4), number_at(bytes, 16, 4), ""};
+    Outline outline{number_at(bytes, 20, 4), number_at(bytes, 16, 4)};
+    for (size_t at = 8; at + 8 < bytes.size(); at += 12 + size_t(number_at(bytes, at, 4)))
+        if (as_text(bytes).substr(at + 4, 4) == "eXIf")
+            outline.orientation = orientation_in(bytes, at + 8);
+    return outline;
 }
 
 // Each component of a frame says how many of its samples there are in a block across and down, in
@@ -144,8 +190,14 @@ Outline outline_of_jpeg(const Bytes& bytes) {
             continue;
         }
         if (kind == 0xd9) return outline;
+        if (kind == 0xe1 && as_text(bytes).substr(at + 4, 6) == std::string_view("Exif\0\0", 6))
+            outline.orientation = orientation_in(bytes, at + 10);
+        // Frames without loss or in arithmetic coding; C4, C8 and CC are no frames.
+        if (kind >= 0xc3 && kind <= 0xcf && kind != 0xc4 && kind != 0xc8 && kind != 0xcc)
+            outline.unknown_coding = true;
         if (kind >= 0xc0 && kind <= 0xc2) {
-            outline = {number_at(bytes, at + 5, 2), number_at(bytes, at + 7, 2), ""};
+            outline.rows = number_at(bytes, at + 5, 2);
+            outline.cols = number_at(bytes, at + 7, 2);
             if (!even_sampling(bytes, at)) outline.trouble = "uneven sampling";
         }
         if (kind == 0xc4 && !short_tables(bytes, at)) outline.trouble = "too long a table of codes";
@@ -234,18 +286,26 @@ GreyImage ink_in(const GreyImage& picture, const std::string& name) {
 // Erases specks of dust, so that they do not count for the digit's box: every connected piece with
 // less than 1/20 of the ink that the largest piece has. (The smallest stroke that people set down
 // on its own, the bar of a 5 or of a 7, has more.)
-void remove_dust(GreyImage& ink) {
+struct Piece {
+    int64_t mass = 0, left = INT64_MAX, right = 0;  // the sum of its ink, its columns
+};
+
+// Returns the pieces that are left.
+std::vector<Piece> remove_dust(GreyImage& ink) {
     std::vector<int32_t> piece(ink.pixels.size());  // the number of each pixel's piece; 0 is none
-    std::vector<int64_t> mass{0};                   // of each piece
+    std::vector<Piece> pieces(1);
     std::vector<int64_t> open;                      // pixels whose neighbours are still to be seen
     const auto visit = [&](int64_t pixel) {
         if (ink.pixels[size_t(pixel)] == 0 || piece[size_t(pixel)] != 0) return;
-        piece[size_t(pixel)] = int32_t(mass.size() - 1);
-        mass.back() += ink.pixels[size_t(pixel)];
+        piece[size_t(pixel)] = int32_t(pieces.size() - 1);
+        Piece& p = pieces.back();
+        p.mass += ink.pixels[size_t(pixel)];
+        p.left = std::min(p.left, pixel % ink.cols);
+        p.right = std::max(p.right, pixel % ink.cols);
         open.push_back(pixel);
     };
     for (int64_t start = 0; start < int64_t(ink.pixels.size()); start++) {
-        if (mass.back() > 0 || mass.size() == 1) mass.push_back(0);
+        if (pieces.back().mass > 0 || pieces.size() == 1) pieces.emplace_back();
         visit(start);
         while (!open.empty()) {
             const int64_t r = open.back() / ink.cols, c = open.back() % ink.cols;
@@ -256,9 +316,12 @@ void remove_dust(GreyImage& ink) {
                     visit(y * ink.cols + x);
         }
     }
-    const int64_t largest = *std::max_element(mass.begin(), mass.end());
+    int64_t largest = 0;
+    for (const Piece& p : pieces) largest = std::max(largest, p.mass);
     for (size_t i = 0; i < piece.size(); i++)
-        if (20 * mass[size_t(piece[i])] < largest) ink.pixels[i] = 0;
+        if (20 * pieces[size_t(piece[i])].mass < largest) ink.pixels[i] = 0;
+    std::erase_if(pieces, [&](const Piece& p) { return 20 * p.mass < largest; });
+    return pieces;
 }
 
 // ---- into MNIST's form --------------------------------------------------------------------------
@@ -327,6 +390,9 @@ GreyImage parse_image(const Bytes& bytes, const std::string& name) {
           outline.cols, " x ", outline.rows, " pixels; at most ", STBI_MAX_DIMENSIONS, " x ",
           STBI_MAX_DIMENSIONS, " are allowed. hint: scale it down");
 
+    check(!outline.unknown_coding, name, ": a JPEG of a kind that is not read (arithmetic coding, or ",
+          "without loss). hint: export it as PNG");
+
     // Decode to two channels: brightness, and how opaque the pixel is.
     const int size = int(bytes.size());
     int cols = 0, rows = 0, channels = 0;
@@ -339,17 +405,50 @@ GreyImage parse_image(const Bytes& bytes, const std::string& name) {
              outline.trouble.empty() ? decoder_reason() : outline.trouble,
              "). hint: save or fetch it again");
 
-    // Lay it over white paper.
+    // Lay it over white paper; what is light on a transparent ground, over black.
     GreyImage image{rows, cols, Bytes(size_t(rows) * size_t(cols))};
+    int64_t light = 0, opaque = 0;
+    for (size_t i = 0; i < image.pixels.size(); i++) {
+        light += decoded.get()[2 * i] * decoded.get()[2 * i + 1];
+        opaque += decoded.get()[2 * i + 1];
+    }
+    const int paper = light > 127 * opaque ? 0 : 255;
     for (size_t i = 0; i < image.pixels.size(); i++) {
         const int value = decoded.get()[2 * i], opacity = decoded.get()[2 * i + 1];
-        image.pixels[i] = uint8_t((value * opacity + 255 * (255 - opacity) + 127) / 255);
+        image.pixels[i] = uint8_t((value * opacity + paper * (255 - opacity) + 127) / 255);
     }
-    return image;
+    return upright(image, outline.orientation);
 }
 
 GreyImage read_image(const std::string& path) {
     return parse_image(read_file(path, kMaxFileSize), path);
+}
+
+std::string doubt_about(const GreyImage& picture, const std::string& name) {
+    GreyImage ink = ink_in(picture, name);
+    std::vector<Piece> pieces = remove_dust(ink);
+    const Measures m = measure(ink);
+
+    // Ink along the edge: a shadow, a gradient of light, a photo, a page that is half dark.
+    int64_t edge = 0, mass = 0;
+    for (int64_t r = 0; r < ink.rows; r++)
+        for (int64_t c = 0; c < ink.cols; c++) {
+            const int64_t value = ink.pixels[size_t(r * ink.cols + c)];
+            mass += value;
+            if (r == 0 || c == 0 || r == ink.rows - 1 || c == ink.cols - 1) edge += value;
+        }
+    const double side = std::max(m.right - m.left, m.bottom - m.top);
+    if (double(edge) > 0.1 * 255 * 2 * double(ink.rows + ink.cols))
+        return "the ink runs along the edge: is there a shadow or a gradient of light?";
+    if (double(mass) > 0.6 * 255 * side * side) return "most of it is ink: is it a drawing?";
+    if (pieces.size() > 6) return "it is in " + to_text(pieces.size()) + " pieces: is it a photo?";
+
+    // Two large pieces beside each other. (The pieces of one digit stand above each other.)
+    for (const Piece& a : pieces)
+        for (const Piece& b : pieces)
+            if (a.right < b.left && 3 * a.mass > b.mass && 3 * b.mass > a.mass)
+                return "two things stand side by side: are these two digits?";
+    return "";
 }
 
 Bytes digit_from_image(const GreyImage& picture, const std::string& name) {

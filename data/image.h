@@ -18,7 +18,8 @@ struct GreyImage {
 };
 
 // A PNG or JPEG file of at most 64 MB and 4096 x 4096 pixels. Colours become their brightness; what
-// is transparent shows white paper. Throws one sentence when the file is something else, or broken.
+// is transparent shows paper, white or, under light strokes, black. The orientation that a camera
+// notes in EXIF is applied. Throws one sentence when the file is something else, or broken.
 GreyImage read_image(const std::string& path);
 
 // The same from the file's bytes; errors call it `name`.
@@ -30,5 +31,9 @@ constexpr int64_t kDigitSide = 28;
 // centred. One digit per picture, on paper of about one brightness, ink darker or lighter than it.
 // Throws a sentence when nothing is drawn on the picture.
 Bytes digit_from_image(const GreyImage& picture, const std::string& name);
+
+// Returns a sentence about what does not look like one digit on paper, "" if nothing is odd: the
+// network is sure of anything.
+std::string doubt_about(const GreyImage& picture, const std::string& name);
 
 }  // namespace slim

@@ -160,4 +160,66 @@ std::string marker(char kind, double x, double y, const std::string& title) {
     return shape + (title.empty() ? "" : "<title>" + escaped(title) + "</title>") + end;
 }
 
+// ---- the page -----------------------------------------------------------------------------------
+
+// Colours after Okabe and Ito (2008), which all kinds of colour vision tell apart.
+constexpr const char* kStyle = R"(
+:root { color-scheme: light dark; --paper: #fff; --ink: #1a1a1a; --soft: #595959; --line: #d8d8d8;
+  --base: #1a1a1a; --full: #0072b2; --lora: #d55e00; --dora: #009e73; --other: #a3588a; }
+@media (prefers-color-scheme: dark) {
+  :root { --paper: #15171b; --ink: #ececec; --soft: #b4b4b4; --line: #3b3e45;
+    --base: #ececec; --full: #56b4e9; --lora: #e8802f; --dora: #1fc295; --other: #cc79a7; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1rem; max-width: 68rem; background: var(--paper); color: var(--ink);
+  font: 1rem/1.5 system-ui, sans-serif; }
+h1 { margin: 0.5rem 0; font-size: 1.6rem; line-height: 1.2; }
+h2 { margin: 2.5rem 0 0.5rem; font-size: 1.25rem; }
+h3 { margin: 1rem 0 0.5rem; font-size: 1rem; }
+p { margin: 0.5rem 0 1rem; max-width: 46rem; }
+figure { margin: 0; }
+figcaption, .units span { margin-top: 0.15rem; color: var(--soft); font-size: 0.75rem;
+  line-height: 1.3; }
+svg { display: block; width: 100%; height: auto; }
+svg text { fill: var(--ink); font-size: 11px; }
+.two { display: grid; gap: 1.5rem; grid-template-columns: minmax(0, 1fr); }
+@media (min-width: 50rem) { .two { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.3rem 0.6rem; border-bottom: 1px solid var(--line); text-align: right; }
+th:first-child { text-align: left; }
+thead th { vertical-align: bottom; font-size: 0.8rem; line-height: 1.2; }
+tbody th { border-left: 5px solid var(--color, var(--line)); }
+@media (max-width: 30rem) { th, td { padding: 0.3rem 0.15rem; font-size: 0.72rem; }
+  thead th { font-size: 0.65rem; } }
+.base { --color: var(--base); } .full { --color: var(--full); } .lora { --color: var(--lora); }
+.dora { --color: var(--dora); } .other { --color: var(--other); }
+g { fill: var(--color); }
+svg text.name { fill: var(--color); font-weight: 600; paint-order: stroke; stroke: var(--paper);
+  stroke-width: 3px; }
+.curve { fill: none; stroke: var(--color); stroke-width: 2; }
+.grid, .same { stroke: var(--line); }
+.same { stroke: var(--soft); stroke-dasharray: 5 4; }
+.dots { fill-opacity: 0.55; }
+.cell { stroke: var(--line); } .hit { fill: var(--full); } .miss { fill: #d55e00; }
+svg text.count { font-size: 10px; }
+img { display: block; width: 100%; image-rendering: pixelated; outline: 1px solid var(--line); }
+.digits { display: grid; gap: 0.5rem;
+  grid-template-columns: repeat(auto-fill, minmax(4.7rem, 1fr)); }
+.units { display: grid; gap: 1rem 1.5rem; grid-template-columns: repeat(2, minmax(0, 1fr)); }
+@media (min-width: 50rem) { .units { grid-template-columns: repeat(4, minmax(0, 1fr)); } }
+.units figure { display: grid; grid-template-columns: repeat(3, 1fr); gap: 3px; }
+.units span { text-align: center; }
+.units figcaption { grid-column: 1 / 4; text-align: center; color: var(--ink); }
+.scale { max-width: 24rem; margin-bottom: 0.75rem; }
+)";
+
+std::string html_page(const std::string& heading, const std::string& text,
+                      const std::string& body) {
+    return "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
+           "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
+           "<title>slimgrad: " + escaped(heading) + "</title>\n<style>" + kStyle +
+           "</style>\n</head>\n<body>\n<h1>" + escaped(heading) + "</h1>\n<p>" + escaped(text) +
+           "</p>\n" + body + "</body>\n</html>\n";
+}
+
 }  // namespace slim

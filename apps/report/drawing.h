@@ -72,4 +72,7 @@ std::string axes(const Ruler& x, const Ruler& y, double x_step, double y_step,
 // 'o' a circle, 's' a square, 't' a triangle, 'd' a diamond; the title shows when it is pointed at.
 std::string marker(char kind, double x, double y, const std::string& title);
 
+// A whole page: one file, without scripts, for light and dark screens of any width.
+std::string html_page(const std::string& heading, const std::string& text, const std::string& body);
+
 }  // namespace slim

@@ -15,6 +15,8 @@
 
 namespace slim {
 
+int predict(int argc, char** argv);
+
 namespace {
 
 const std::string kPictures = "tests/pictures/", kSeven = kPictures + "7_large_canvas.png";
@@ -218,6 +220,46 @@ TEST_CASE("build/predict: trains a network once, and keeps it beside the program
     const Finished third = run(program + data.path);
     CHECK(third.out == first.out);
     check_words(third.err, {kept + ": ", "training a network", kept + ": written"});
+}
+
+TEST_CASE("predict: a line per picture with --brief, doubts, and rows of a CSV file") {
+    const ScratchFolder folder;
+    const std::string base = folder / "base.safetensors";
+    save_parameters(*untrained(), base);
+    const Answer answer = answer_of(*untrained(), kSeven);
+    const Finished brief = call(predict, {"--brief", kSeven, "--base", base});
+    INFO(brief.out << brief.err);
+    CHECK(brief.out.starts_with(answer.first.substr(0, answer.first.size() - 1) + " "));
+    CHECK(lines_in(brief.out) == 1);
+    CHECK(brief.err == "");
+
+    // A network of two measurements that answers with the larger one.
+    Rng rng(1);
+    MLP small({2, 2}, rng);
+    small.load_state_dict({{"layers.0.weight", tensor({9, 0, 0, 9}, {2, 2})},
+                           {"layers.0.bias", zeros({2})}});
+    save_parameters(small, folder / "small.safetensors");
+    write_file(folder / "train.csv", {"kind,a,b\n0,0,0\n1,2,200\n"});  // means 1, 100
+    write_file(folder / "new.csv", {"a,b\n\n0,150\n2,50\n"});
+    write_file(folder / "same.csv", {"kind,a,b\n1,0,150\n0,2,50\n"});
+    for (const std::string name : {"new.csv", "same.csv"}) {
+        const Finished rows =
+            call(predict, {folder / name, "--label", "kind", "--data", folder / "train.csv",
+                           "--base", folder / "small.safetensors"});
+        INFO(rows.err);
+        CHECK(rows.status == 0);
+        CHECK(rows.out == folder / name + (name == "new.csv" ? ":3" : ":2") + ": 1 100.0 %\n" +
+                              folder / name + (name == "new.csv" ? ":4" : ":3") + ": 0 100.0 %\n");
+    }
+    const auto refused = [&](const std::vector<std::string>& arguments, const std::string& words) {
+        const Finished bad = call(predict, arguments);
+        CHECK(bad.status == 1);
+        check_words(bad.err, {words});
+    };
+    refused({folder / "new.csv"}, "name the file that mnist --save wrote with --base");
+    refused({folder / "new.csv", "--base", base, "--scale", "none"}, "the network takes 784");
+    refused({folder / "new.csv", "--base", folder / "small.safetensors"}, "give --scale none");
+    refused({kSeven, "--base", folder / "small.safetensors"}, "a network of 2 inputs");
 }
 
 }  // namespace slim
