@@ -37,8 +37,9 @@ static std::string text(double x, double y, const std::string& words) {
 
 static std::string arrow(double x1, double y1, double x2, double y2, const char* css) {
     const double d = std::hypot(x2 - x1, y2 - y1), ux = (x2 - x1) / d, uy = (y2 - y1) / d;
-    return format("<path class=\"%s\" d=\"M%.1f %.1fL%.1f %.1fl%.1f %.1fl%.1f %.1fz\"/>\n", css, x1,
-                  y1, x2, y2, -8 * ux + 3 * uy, -8 * uy - 3 * ux, -6 * uy, 6 * ux);
+    return format("<path class=\"%s\" d=\"M%.1f %.1fL%.1f %.1f", css, x1, y1, x2, y2) +
+           format("m%.1f %.1fl%.1f %.1fl%.1f %.1f\"/>\n", -8 * ux + 4 * uy, -8 * uy - 4 * ux,
+                  8 * ux - 4 * uy, 8 * uy + 4 * ux, -8 * ux - 4 * uy, -8 * uy + 4 * ux);
 }
 
 // Lesson 2: b = a + a, c = b + b, d = b + c. Each arrow carries one part of a gradient back.
@@ -49,10 +50,11 @@ static std::string diamond() {
     b += c, b += c;
     a += b, a += b;
     std::string svg;
-    const auto number = [&](const char* name, double x, double y, double grad, const char* turn) {
+    const auto number = [&](const char* name, double x, double y, double grad, const char* turn,
+                            double down = 0) {
         svg += format("<circle cx=\"%.0f\" cy=\"%.0f\" r=\"20\"/>\n", x, y) +
-               text(x - 4, y + 4, name) + text(x + 26, y + 12, turn) +
-               text(x + 26, y - 4, format("dd/d%s = %g", name, grad));
+               text(x - 4, y + 4, name) + text(x + 26, y + 12 + down, turn) +
+               text(x + 26, y - 4 + down, format("dd/d%s = %g", name, grad));
     };
     const auto part = [&](double x1, double y1, double x2, double y2, double grad, double x,
                           double y) {
@@ -60,12 +62,12 @@ static std::string diamond() {
     };
     number("d", 70, 40, d, "d = b + c, first");
     number("c", 190, 110, c, "c = b + b, second");
-    number("b", 70, 180, b, "b = a + a, third: all parts have come in");
+    number("b", 70, 180, b, "b = a + a, third: all parts are in", 12);
     number("a", 70, 270, a, "");
     part(87, 50, 173, 100, d, 120, 65);
     part(62, 60, 62, 158, d, 48, 112);
-    part(172, 118, 88, 166, c, 116, 138);
-    part(180, 129, 92, 178, c, 140, 168);
+    part(171, 114, 85, 164, c, 112, 140);
+    part(177, 126, 91, 174, c, 146, 160);
     part(64, 200, 64, 248, b, 48, 228);
     part(76, 200, 76, 248, b, 84, 228);
     return svg;
@@ -99,16 +101,16 @@ static std::string arrows() {
     LinearWithDoRA layer(base, {.rank = 1, .alpha = 1}, rng);
     copy_values(tensor({1, 2}, {1, 2}), layer.lora.A);
     copy_values(tensor({2, -1}, {2, 1}), layer.lora.B);
-    const double unit = 28, x0 = 40, y0 = 250;
+    const double unit = 28, x0 = 220, y0 = 250;
     std::string svg = format("<path class=\"dots\" d=\"M%.0f %.0fA%.0f %.0f 0 0 0 %.0f %.0f\"/>\n",
                              x0 + 5 * unit, y0, 5 * unit, 5 * unit, x0, y0 - 5 * unit);
-    const auto row = [&](const char* name, const Tensor& W, const char* css, double down) {
+    const auto row = [&](const char* name, const Tensor& W, const char* css, double dx, double dy) {
         const double x = x0 + unit * W.at({0, 0}), y = y0 - unit * W.at({0, 1});
-        svg += arrow(x0, y0, x, y, css) + text(x + 8, y + down, name);
+        svg += arrow(x0, y0, x, y, css) + text(x + dx, y + dy, name);
     };
-    row("W: norm 5", base->weight, "base", 12);
-    row("W + s B A (LoRA): norm 9.43", base->weight + layer.lora.delta_weight(), "lora", 6);
-    row("W' (DoRA): turned, norm 5", layer.merged_weight(), "dora", -8);
+    row("W: norm 5", base->weight, "base", 8, 12);
+    row("W + s B A (LoRA): norm 9.43", base->weight + layer.lora.delta_weight(), "lora", 8, 6);
+    row("W' (DoRA): turned, norm 5", layer.merged_weight(), "dora", -190, -4);
     return svg + text(x0 + 5 * unit - 12, y0 + 18, "norm 5");
 }
 
@@ -159,7 +161,7 @@ static int pictures(int argc, char** argv) {
 
     save(folder + "02_diamond.svg", 380, 300, diamond());
     save(folder + "07_shapes.svg", 640, 170, shapes());
-    save(folder + "08_arrows.svg", 420, 280, arrows());
+    save(folder + "08_arrows.svg", 600, 280, arrows());
     save(folder + "11_singular_values.svg", kWidth, kHeight,
          chart(rows["value"], "number", "singular values of the change, layers.0", true));
     save(folder + "11_rows.svg", kWidth, kHeight,

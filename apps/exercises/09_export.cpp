@@ -7,8 +7,6 @@
 // into the model for good, and the model is saved as folder + "/merged.safetensors".
 //
 // Check: make ex-09    Hint: make hint-09
-#include <filesystem>
-
 #include "apps/exercises/check.h"
 #include "core/autograd.h"
 #include "core/ops.h"
@@ -27,9 +25,7 @@ static void hand_on(Module& model, AdapterSet& adapters, const std::string& fold
 // ---- the check ----------------------------------------------------------------------------------
 
 static void check_one(const std::string& what, const AdapterConfig& config, const char* file) {
-    const std::string folder = "build/exercises/handed_on";
-    std::filesystem::remove_all(folder);
-    std::filesystem::create_directories(folder);
+    const std::string folder = empty_folder();
     NoGrad no_grad;
     Rng rng(1), same(1);
     MLP model(6, 5, 4, 3, rng), fresh(6, 5, 4, 3, same);  // equal bases
@@ -39,7 +35,7 @@ static void check_one(const std::string& what, const AdapterConfig& config, cons
         if (p.requires_grad()) copy_values(p + normal(p.shape(), 0, 0.5, rng), p);
     const Tensor expected = model(x);
     hand_on(model, adapters, folder);
-    require(std::filesystem::exists(folder + "/" + file),
+    require(file_exists(folder + "/" + file),
             what + ": expected " + file + " in the folder, got none");
     AdapterSet loaded(fresh);
     const bool is_merged = std::string(file) == "merged.safetensors";
@@ -47,7 +43,6 @@ static void check_one(const std::string& what, const AdapterConfig& config, cons
     else add_adapter(loaded, "loaded", load_adapter(folder), rng);
     expect(what + ", output after loading, element ", fresh(x), expected,
            {{base, "this is the base: the adapter was not active when it was saved"}});
-    std::filesystem::remove_all(folder);
 }
 
 static void check_hand_on() {

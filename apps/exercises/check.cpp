@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 
 namespace slim {
@@ -54,6 +55,15 @@ void expect(const std::string& what, double got, double expected,
             const std::vector<Mistake>& mistakes, double tolerance) {
     expect(what, scalar(got), scalar(expected), mistakes, tolerance);
 }
+
+std::string empty_folder() {
+    const std::string folder = "build/exercises/folder";
+    std::filesystem::remove_all(folder);
+    std::filesystem::create_directories(folder);
+    return folder;
+}
+
+bool file_exists(const std::string& path) { return std::filesystem::exists(path); }
 
 // The number of the line that says "your part".
 static int line_of_your_part(const char* file) {

@@ -30,6 +30,6 @@ progress)
         name=$(basename "$exercise" .cpp)
         mark=' '
         if [ "$done/${name%%_*}.done" -nt "$exercise" ]; then mark=x; fi
-        echo "[$mark] ex-${name%%_*}  $(sed -n '1s/.*: //p' "$exercise")"
+        echo "[$mark] ex-${name%%_*}  $(sed -n '1s/.*: \(.*\)\./\1/p' "$exercise")"
     done ;;
 esac
