@@ -63,8 +63,6 @@ std::string empty_folder() {
     return folder;
 }
 
-bool file_exists(const std::string& path) { return std::filesystem::exists(path); }
-
 // The number of the line that says "your part".
 static int line_of_your_part(const char* file) {
     std::ifstream source(file);

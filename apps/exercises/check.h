@@ -30,7 +30,6 @@ void expect(const std::string& what, double got, double expected,
 void require(bool ok, const std::string& words);
 
 std::string empty_folder();  // makes it anew, build/exercises/folder
-bool file_exists(const std::string& path);
 
 // Runs the check of the exercise in this file. Prints what failed and where the reader's part
 // begins, or what comes next. Returns the exit status.
