@@ -85,6 +85,23 @@ shift: data  ## a change of task: base, from scratch, full, LoRA and DoRA on tur
 	@$(MAKE) -j$(JOBS) $(BUILD)/mnist
 	@$(BUILD)/mnist --shift rotate:45,invert --samples 3000 $(ARGS)
 
+PREFIX    = /usr/local
+VERSION   = $(shell sed -n 's/.*kVersion = "\(.*\)";/\1/p' core/version.h)
+PACKAGE   = slimgrad$(if $(filter double,$(REAL)),-double)
+INSTALLED = $(addprefix $(DESTDIR)$(PREFIX)/,lib/lib$(PACKAGE).a lib/pkgconfig/$(PACKAGE).pc)
+install: $(LIBRARY)  ## library, headers and pkg-config file, to PREFIX=/usr/local; apps/example uses them
+	@for header in $(wildcard core/*.h data/*.h nn/*.h optim/*.h); do \
+	  install -D -m 644 $$header $(DESTDIR)$(PREFIX)/include/slimgrad/$$header || exit 1; done
+	@install -D -m 644 $(LIBRARY) $(word 1,$(INSTALLED))
+	@mkdir -p $(dir $(word 2,$(INSTALLED)))
+	@printf '%s\n' 'prefix=$(PREFIX)' 'Name: $(PACKAGE)' 'Version: $(VERSION)' \
+	  'Description: tensors, autograd, LoRA and DoRA' \
+	  'Cflags: -std=c++20 -I$${prefix}/include/slimgrad $(if $(filter double,$(REAL)),-DSLIM_REAL_DOUBLE)' \
+	  'Libs: -L$${prefix}/lib -l$(PACKAGE) -lopenblas' > $(word 2,$(INSTALLED))
+	@echo "installed: $(INSTALLED)"
+uninstall:  ## what install has put there
+	@rm -rf $(DESTDIR)$(PREFIX)/include/slimgrad $(INSTALLED)
+
 run: data  ## the main job: pretrain on MNIST, compare full fine-tuning, LoRA and DoRA
 	@$(MAKE) -j$(JOBS) all
 	@$(BUILD)/mnist $(ARGS)

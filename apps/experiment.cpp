@@ -49,7 +49,8 @@ Task TaskOptions::load() const {
     Rng rng(1);
     const std::vector<int64_t> order = rng.permutation(task.train.count);
     const auto fifth = order.begin() + task.train.count / 5;
-    return {take_rows(task.train, {fifth, order.end()}), take_rows(task.train, {order.begin(), fifth})};
+    return {take_rows(task.train, {fifth, order.end()}),
+            take_rows(task.train, {order.begin(), fifth})};
 }
 
 Task shifted(const Task& task, const std::string& how) {

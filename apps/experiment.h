@@ -47,7 +47,7 @@ std::shared_ptr<MLP> copy_of(MLP& model, Rng& rng);
 
 // How a copy of a base is trained.
 struct Adaptation {
-    std::string method;         // "full", "lora", "dora", or "scratch": all weights, from random ones
+    std::string method;         // "full", "lora", "dora", or "scratch": from random weights
     AdapterConfig config = {};  // of lora and dora
     double lr = 0.001;
     int64_t epochs = 5, batch = 64;

@@ -131,7 +131,8 @@ void quantize(MLP& model, const std::string& kind) {
     int64_t bytes = 0;
     for (const NamedModule& m : model.named_modules())
         if (auto* linear = dynamic_cast<Linear*>(m.module); linear && linear->weight.quantized)
-            bytes += linear->weight.quantized->bytes() + linear->bias.size() * int64_t(sizeof(real));
+            bytes += linear->weight.quantized->bytes() +
+                     linear->bias.size() * int64_t(sizeof(real));
     std::printf("\nbase in %s: %ld bytes instead of %ld\n", kind.c_str(), long(bytes),
                 long(count.all * int64_t(sizeof(real))));
 }
@@ -302,7 +303,7 @@ void complete(Settings& s) {
     if (s.lr == 0) s.lr = shift ? 0.002 : 0.005;
 }
 
-// ---- what cannot work is refused before hours are spent ------------------------------------------
+// ---- what cannot work is refused before hours are spent -----------------------------------------
 
 // A mistake: two options that do not go together.
 void refuse(bool wrong, const char* options, const char* why) {
@@ -327,8 +328,8 @@ void check_options(const Settings& s) {
            "--base with --method base", "nothing is trained that could be saved or resumed");
     refuse(s.samples > 0 && s.shift.empty(), "--samples", "is for --shift");
     refuse(s.sweep && s.shift.empty(), "--sweep", "is for --shift");
-    refuse(!s.shift.empty() && (s.method != "all" || !(s.resume + s.adapter + s.save_adapter).empty()
-                                || s.quantize != "none"),
+    const std::string files = s.resume + s.adapter + s.save_adapter;
+    refuse(!s.shift.empty() && (s.method != "all" || !files.empty() || s.quantize != "none"),
            "--shift with --method, --resume, --adapter, --save-adapter or --quantize",
            "it compares all methods, and saves the base alone");
     if (!s.save_adapter.empty() && (s.wants("dora") || s.method == "dora"))
@@ -348,7 +349,8 @@ void check_outputs(const Settings& s) {
     if (!s.json.empty()) {
         const std::string parent = std::filesystem::path(s.json).parent_path();
         folders.push_back(parent.empty() ? "." : parent);
-        check(std::filesystem::is_directory(folders.back()), "--json ", s.json, ": there is no folder ",
+        check(std::filesystem::is_directory(folders.back()), "--json ", s.json,
+              ": there is no folder ",
               folders.back(), ". hint: mkdir -p ", folders.back());
         check(!std::filesystem::is_directory(s.json), "--json ", s.json, ": is a folder");
     }
@@ -373,7 +375,8 @@ void find_base(Settings& s) {
 // The widths of the model, from the base if there is one.
 void find_widths(Settings& s, const Task& task) {
     const int64_t classes = task.classes();
-    check(s.classes == 0 || s.classes >= classes, "--classes ", s.classes, ": there are labels up to ",
+    check(s.classes == 0 || s.classes >= classes, "--classes ", s.classes,
+          ": there are labels up to ",
           classes - 1, ", which makes ", classes, " classes");
     s.widths = whole_numbers(s.hidden, "--hidden");
     s.widths.insert(s.widths.begin(), task.train.features());
@@ -399,7 +402,8 @@ int mnist(int argc, char** argv) {
     options.add("hidden", s.hidden, "widths of the layers between, separated by commas", "WIDTHS");
     options.add_choice("method", s.method, "what to train after the base",
                        "base|full|lora|dora|all");
-    options.add_choice("preset", s.preset, "scaling, init, axis; peft also shuffles; else tutorial, with "
+    options.add_choice("preset", s.preset,
+                       "scaling, init, axis; peft also shuffles; else tutorial, with "
                        "--shift peft",
                        "tutorial|peft");
     options.add("rank", s.rank, "rank of the adapters", 1, 784);
@@ -433,7 +437,8 @@ int mnist(int argc, char** argv) {
     options.add("save", s.save, "write merged parameters and checkpoints to this folder", "DIR");
     options.add("resume", s.resume, "go on from this checkpoint, with the same options", "FILE");
     options.add("save-adapter", s.save_adapter, "write the adapters as PEFT has them", "DIR");
-    options.add("adapter", s.adapter, "evaluate the base with this adapter; with --method train it further", "DIR");
+    options.add("adapter", s.adapter,
+                "evaluate the base with this adapter; with --method train it further", "DIR");
     options.add("json", s.json, "write every figure to this file", "FILE");
     options.add("report", s.report, "write a page of pictures, index.html, to this folder", "DIR");
     options.add("trace", s.trace, "print every op, forward and backward, on stderr");

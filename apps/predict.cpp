@@ -156,17 +156,20 @@ std::vector<real> probabilities(Module& model, const Bytes& digit) {
 
 // A line for each row of a CSV file, which may have labels. Its columns are scaled as those of the
 // training set were.
-void predict_rows(const std::string& path, Module& model, int64_t inputs, const TaskOptions& options) {
+void predict_rows(const std::string& path, Module& model, int64_t inputs,
+                  const TaskOptions& options) {
     const NoGrad no_grad;
     const CsvTable table = read_csv(path, !options.label.empty());
     DataSet rows{{}, Bytes(table.lines.size()), table.rows(), 1, table.cols, table.values};
     if (table.cols == inputs + 1) rows = labelled_rows(table, options.label);
     check(rows.cols == inputs, path, ": ", table.cols, " columns; the network takes ", inputs,
           ", and a label beside them is left out");
-    check(options.scale == "none" || options.is_csv(), "--data: is not the CSV file that the network was ",
+    check(options.scale == "none" || options.is_csv(),
+          "--data: is not the CSV file that the network was ",
           "trained on, which says how columns are scaled. hint: name it, or give --scale none");
     if (options.scale != "none") {
-        DataSet train = labelled_rows(read_csv(options.data, !options.label.empty()), options.label);
+        DataSet train = labelled_rows(read_csv(options.data, !options.label.empty()),
+                                      options.label);
         scale_columns(train, rows, options.scale);
     }
     const Tensor p = softmax(model(batch_of(rows, 0, rows.count).x));
@@ -202,8 +205,8 @@ int predict(int argc, char** argv) {
     TaskOptions task;
     bool ascii = false, brief = false;
     Options options(
-        "Reads the handwritten digit in each picture, PNG or JPEG, one digit a picture, or the rows\n"
-        "of a CSV file:\n"
+        "Reads the handwritten digit in each picture, PNG or JPEG, one digit a picture,\n"
+        "or the rows of a CSV file:\n"
         "  predict IMAGE...\n"
         "  predict ROWS.csv --data TRAINING.csv --base FILE");
     options.add("base", base, "parameters of the network, as mnist --save writes them", "FILE");

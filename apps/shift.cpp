@@ -26,7 +26,8 @@ double best_rate(MLP& base, Adaptation how, const DataSet& rows, Rng rng) {
         how.lr = rate;
         const Row row = adapt(base, how, task, nullptr, rng);
         std::printf("  lr %g %s", rate,
-                    row.collapsed ? "collapsed" : format("%.2f %%", 100 * row.test_accuracy).c_str());
+                    row.collapsed ? "collapsed"
+                                  : format("%.2f %%", 100 * row.test_accuracy).c_str());
         std::fflush(stdout);
         if (row.collapsed || row.test_accuracy <= best_accuracy) continue;
         best = rate;
@@ -57,7 +58,8 @@ std::vector<Row> compare_on_shifts(MLP& base, const Task& old, const ShiftOption
                 const bool adapter = method == "lora" || method == "dora";
                 Adaptation how{.method = method, .config = o.config(method),
                                .lr = adapter ? o.lr_adapter : o.lr_full, .epochs = o.epochs,
-                               .batch = o.batch, .label = method + std::string(8 - method.size(), ' ')};
+                               .batch = o.batch,
+                               .label = method + std::string(8 - method.size(), ' ')};
                 const Rng rng{uint64_t(seed) * 10 + uint64_t(method[0])};
                 if (o.sweep) how.lr = best_rate(base, how, task.train, rng);
                 rows.push_back(adapt(base, how, task, &old.test, rng));
@@ -96,7 +98,8 @@ void print_shift_tables(const std::vector<Row>& rows) {
                 (now.count > 1 ? format("+-%.2f", 100 * now.deviation) : "");
             std::printf("%-8s %9ld %8g %10s %10s %13s %9.1f %7ld/%zu\n", method.c_str(),
                         long(first.parameters.trainable), first.lr, fresh.c_str(),
-                        percent(spread_of(runs, &Row::old_accuracy).mean, method != "scratch").c_str(),
+                        percent(spread_of(runs, &Row::old_accuracy).mean,
+                                method != "scratch").c_str(),
                         percent(spread_of(runs, &Row::off_accuracy).mean,
                                 method == "lora" || method == "dora").c_str(),
                         seconds / double(runs.size()), long(now.collapsed), runs.size());

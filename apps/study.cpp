@@ -86,7 +86,8 @@ std::string rank_chart(const std::map<std::string, std::map<int64_t, Spread>>& r
                             look.name + format(", rank %ld: %.2f %%", long(rank),
                                                100 * spread.mean));
         }
-        svg += format("<g class=\"%s\"><path class=\"curve\" stroke-dasharray=\"%s\" d=\"", look.css,
+        svg += format("<g class=\"%s\"><path class=\"curve\" stroke-dasharray=\"%s\" d=\"",
+                      look.css,
                       look.dash) + line + "\"/>" + marks + "</g>\n" +
                format("<text class=\"name %s\" x=\"%d\" y=\"%.1f\">", look.css, kRight - 26,
                       end + (method == "dora" ? -2 : 10)) + look.name + "</text>\n";
@@ -259,11 +260,14 @@ std::string spectrum_chart(const std::string& layer,
             if (!(share >= 1e-3)) break;
             const double px = x.at(double(i + 1)), py = y.at(share);
             line += format("%c%.1f %.1f", line.empty() ? 'M' : 'L', px, py);
-            marks += marker(look.marker, px, py, look.name + format(", %zu: %.3g", i + 1, values[i]));
+            marks += marker(look.marker, px, py,
+                            look.name + format(", %zu: %.3g", i + 1, values[i]));
         }
-        svg += format("<g class=\"%s\"><path class=\"curve\" stroke-dasharray=\"%s\" d=\"", look.css,
+        svg += format("<g class=\"%s\"><path class=\"curve\" stroke-dasharray=\"%s\" d=\"",
+                      look.css,
                       look.dash) + line + "\"/>" + marks + "</g>\n" +
-               format("<text class=\"name %s\" x=\"%d\" y=\"%.1f\">", look.css, kRight - 34, name_y) +
+               format("<text class=\"name %s\" x=\"%d\" y=\"%.1f\">", look.css, kRight - 34,
+                      name_y) +
                look.name + "</text>\n";
         name_y += 14;
     }
@@ -312,8 +316,8 @@ void weight_study(const Settings& s, MLP& base, const Task& task) {
         "What training does to a weight", to_text(task.train.count) + " samples of " + s.shift +
         ", " + to_text(s.epochs) + " epochs, rank " + to_text(s.rank) +
         ". In the paper the correlations are -0.62 (full), +0.83 (LoRA) and -0.31 (DoRA).",
-        "<h2>Magnitude and direction</h2>\n<p>A marker for each layer (by its shape) and checkpoint: "
-        "how far the rows of its weight have turned, and how far their lengths have changed.</p>\n"
+        "<h2>Magnitude and direction</h2>\n<p>A marker for each layer (by its shape) and "
+        "checkpoint: how far the rows of its weight have turned, and how far their lengths have changed.</p>\n"
         "<div class=\"two\">\n" + charts + "</div>\n<h2>Singular values of the change</h2>\n"
         "<p>LoRA's change has no more of them than its rank; DoRA's magnitudes add small others; "
         "full tuning uses many.</p>\n<div class=\"two\">\n" + spectra_charts + "</div>\n");

@@ -37,7 +37,8 @@ Batches::Batches(const DataSet& set, int64_t batch_size, Shard shard)
     check(set.count > 0, "Batches: the set has no images; there must be at least 1");
     check(int64_t(set.pixels.size() + set.values.size()) == set.count * set.features() &&
               int64_t(set.labels.size()) == set.count,
-          "Batches: a set of ", set.count, " images with ", set.pixels.size() + set.values.size(), " numbers and ",
+          "Batches: a set of ", set.count, " images with ",
+          set.pixels.size() + set.values.size(), " numbers and ",
           set.labels.size(), " labels; there must be ", set.rows, " x ", set.cols,
           " pixels and one label for each image");
 }

@@ -63,7 +63,8 @@ CsvTable parse_csv(std::string_view text, const std::string& name, bool has_head
             table.cols = int64_t(cells.size());
             check(table.cols > 1, name, ": line ", line, ": one column; a label and at least one ",
                   "measurement are needed",
-                  row.find_first_of(";\t") < row.size() ? ". hint: separate cells with commas" : "");
+                  row.find_first_of(";\t") < row.size() ? ". hint: separate cells with commas"
+                                                        : "");
             if (has_header || std::none_of(cells.begin(), cells.end(), [&](std::string_view cell) {
                     return is_number(cell, value);
                 })) {
@@ -76,9 +77,11 @@ CsvTable parse_csv(std::string_view text, const std::string& name, bool has_head
         for (size_t i = 0; i < cells.size(); i++) {
             if (!is_number(cells[i], value))
                 fail(name, ": line ", line, ", ", column_name(table, i), ": ",
-                     cells[i].empty() ? "the cell is empty" : "got \"" + std::string(cells[i]) + "\"",
+                     cells[i].empty() ? "the cell is empty"
+                                      : "got \"" + std::string(cells[i]) + "\"",
                      "; it must be a finite number",
-                     line == 1 ? ". hint: if this line is a header, name a column with --label" : "");
+                     line == 1 ? ". hint: if this line is a header, name a column with --label"
+                               : "");
             table.values.push_back(value);
         }
         table.lines.push_back(line);
@@ -107,7 +110,8 @@ DataSet labelled_rows(const CsvTable& table, const std::string& label) {
             continue;
         }
         check(value >= 0 && value <= 255 && value == std::floor(value), table.path, ": line ",
-              table.lines[i / size_t(table.cols)], ", ", column_name(table, column), ": label ", value,
+              table.lines[i / size_t(table.cols)], ", ", column_name(table, column), ": label ",
+              value,
               "; labels are whole numbers from 0 to 255",
               label.empty() ? ". hint: the label is in the first column; name another with --label"
                             : "");

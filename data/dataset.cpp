@@ -32,7 +32,8 @@ DataSet take_rows(const DataSet& set, const std::vector<int64_t>& indices) {
 void scale_columns(DataSet& train, DataSet& test, const std::string& how) {
     check(how == "standard" || how == "unit", "scale_columns: got \"", how,
           "\"; it must be standard or unit");
-    check(test.count == 0 || train.cols == test.cols, "scale_columns: ", train.cols, " columns to train on, ",
+    check(test.count == 0 || train.cols == test.cols, "scale_columns: ", train.cols,
+          " columns to train on, ",
           test.cols, " to test on");
     for (int64_t column = 0; column < train.cols; column++) {
         double sum = 0, squares = 0, low = INFINITY, high = -INFINITY;
@@ -67,8 +68,9 @@ void warp_image(const uint8_t* from, uint8_t* to, int64_t rows, int64_t cols, co
             const double from_x = middle_x + w.xy * y + w.xx * x + w.right;
             const int64_t top = int64_t(std::floor(from_y)), left = int64_t(std::floor(from_x));
             const double v = from_y - double(top), u = from_x - double(left);
-            *to++ = uint8_t(0.5 + (1 - v) * ((1 - u) * pixel(top, left) + u * pixel(top, left + 1)) +
-                            v * ((1 - u) * pixel(top + 1, left) + u * pixel(top + 1, left + 1)));
+            const double upper = (1 - u) * pixel(top, left) + u * pixel(top, left + 1);
+            const double lower = (1 - u) * pixel(top + 1, left) + u * pixel(top + 1, left + 1);
+            *to++ = uint8_t(0.5 + (1 - v) * upper + v * lower);
         }
 }
 

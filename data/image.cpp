@@ -127,8 +127,8 @@ GreyImage upright(const GreyImage& image, int orientation) {
     GreyImage result = image;
     const bool turned = orientation >= 5;
     if (turned) std::swap(result.rows, result.cols);
-    const bool flip_y = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
-    const bool flip_x = orientation == 2 || orientation == 3 || orientation >= 7;
+    const bool flip_y = std::string_view("3467").find(char('0' + orientation)) < 4;
+    const bool flip_x = std::string_view("2378").find(char('0' + orientation)) < 4;
     for (int64_t r = 0; r < result.rows; r++)
         for (int64_t c = 0; c < result.cols; c++) {
             const int64_t y = turned ? c : r, x = turned ? r : c;
@@ -390,7 +390,8 @@ GreyImage parse_image(const Bytes& bytes, const std::string& name) {
           outline.cols, " x ", outline.rows, " pixels; at most ", STBI_MAX_DIMENSIONS, " x ",
           STBI_MAX_DIMENSIONS, " are allowed. hint: scale it down");
 
-    check(!outline.unknown_coding, name, ": a JPEG of a kind that is not read (arithmetic coding, or ",
+    check(!outline.unknown_coding, name,
+          ": a JPEG of a kind that is not read (arithmetic coding, or ",
           "without loss). hint: export it as PNG");
 
     // Decode to two channels: brightness, and how opaque the pixel is.

@@ -67,7 +67,8 @@ DataSet load_mnist(const std::string& root, Split split) {
     const std::string image_path = locate(
         folder, prefix + "-images", {"idx3-ubyte", "idx2-ubyte", "idx2-float", "idx3-float"});
     const std::string label_path = locate(folder, prefix + "-labels", {"idx1-ubyte"});
-    IdxFile images = read(image_path, image_path.find("idx2") != std::string::npos ? 2 : 3, "images");
+    IdxFile images = read(image_path, image_path.find("idx2") != std::string::npos ? 2 : 3,
+                          "images");
     IdxFile labels = read(label_path, 1, "labels");
     const Shape& shape = images.shape;
     const bool is_float = !images.floats.empty();

@@ -74,7 +74,8 @@ std::string results_table(const std::vector<Row>& rows) {
         "difference of 0.2 points is 20 of 10,000, which another seed may turn round.</p>\n"
         "<div class=\"wide\"><table>\n<thead><tr><th>method</th>" +
         std::string(shifted ? "<th>task</th><th>old task, %</th>" : "") +
-        "<th>trained parameters</th><th>test accuracy, %</th><th>test rows wrong</th><th>training accuracy, %</th>"
+        "<th>trained parameters</th><th>test accuracy, %</th><th>test rows wrong</th>"
+        "<th>training accuracy, %</th>"
         "<th>s per epoch</th></tr></thead>\n<tbody>\n";
     for (const Row& row : rows) {
         int64_t wrong = 0;

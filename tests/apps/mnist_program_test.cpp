@@ -59,7 +59,8 @@ TEST_CASE("mnist: compares the methods; writes parameters, adapters, figures and
                     out / "a", "--json", out / "rows.json", "--report", out / "r"});
     INFO(done.out << done.err);
     REQUIRE(done.status == 0);
-    check_words(done.out, {"Linear(in_features=16, out_features=16", "trainable params:", "\nbase ", "\nfull ", "\nlora ",
+    check_words(done.out, {"Linear(in_features=16, out_features=16", "trainable params:",
+                           "\nbase ", "\nfull ", "\nlora ",
                            "\ndora ", "index.html: written"});
     const std::string rows_path = out / "rows.json";
     const Json json = parse_json(text_of(rows_path), rows_path);
@@ -72,7 +73,8 @@ TEST_CASE("mnist: compares the methods; writes parameters, adapters, figures and
     CHECK(rows[0].at("trainable", "").as_int("") == 16 * 16 + 16 + 16 * 12 + 12 + 12 * 10 + 10);
 
     const std::string page = text_of(out / "r/index.html");
-    check_words(page, {"A perceptron 16-16-12-10 is pretrained on " + data.path, "2 epochs further"});
+    check_words(page, {"A perceptron 16-16-12-10 is pretrained on " + data.path,
+                       "2 epochs further"});
     CHECK(page.find("MNIST") == std::string::npos);
     const std::string csv = text_of(out / "r/epochs.csv");
     CHECK(csv.starts_with("method,seed,task,epoch,loss,accuracy,test_accuracy,seconds\nbase,1,"));
@@ -90,7 +92,8 @@ TEST_CASE("mnist: compares the methods; writes parameters, adapters, figures and
     check_words(merged.out, {"base ", accuracy});
 
     // An adapter names its base, so --base is not needed; with --method it is trained further.
-    const Finished with = mnist_on(data.path, {"--adapter", out / "a/dora", "--method", "base"}, false);
+    const Finished with = mnist_on(data.path, {"--adapter", out / "a/dora", "--method", "base"},
+                                   false);
     INFO(with.err);
     CHECK(with.status == 0);
     check_words(with.out, {"\nadapter ", accuracy});
@@ -123,7 +126,8 @@ TEST_CASE("mnist: options that cannot go together are refused before training") 
     refused({"--adapter", "x", "--save-adapter", out / "x"}, {"--adapter with --save-adapter"});
     refused({"--method", "base", "--save-adapter", out / "x"}, {"--save-adapter", "no adapter"});
     refused({"--method", "full", "--save-adapter", out / "x"}, {"--save-adapter", "no adapter"});
-    refused({"--method", "base", "--base", "x", "--save", out / "x"}, {"--base with --method base"});
+    refused({"--method", "base", "--base", "x", "--save", out / "x"},
+            {"--base with --method base"});
     refused({"--method", "dora", "--save-adapter", out / "x"}, {"per output", "--axis out"});
     refused({"--samples", "10"}, {"--samples", "--shift"});
     refused({"--sweep", "--threads", "1"}, {"--sweep", "--shift"});
@@ -162,7 +166,8 @@ TEST_CASE("mnist: a CSV file of 20 classes with a header trains, saves, loads") 
     write_file(folder / "t.csv", {csv});
     const Arguments label{"--label", "kind", "--method", "base"};
     Arguments train = label;
-    train.insert(train.end(), {"--save", folder / "out", "--lr", "0.02", "--epochs", "40", "--batch",
+    train.insert(train.end(), {"--save", folder / "out", "--lr", "0.02", "--epochs", "40",
+                               "--batch",
                                "16", "--shuffle"});
     const Finished done = mnist_on(folder / "t.csv", train);
     INFO(done.out << done.err);
@@ -171,7 +176,8 @@ TEST_CASE("mnist: a CSV file of 20 classes with a header trains, saves, loads") 
     CHECK(perceptron_widths(folder / "out/base.safetensors") ==
           std::vector<int64_t>{2, 16, 12, 20});
     Arguments again = label;
-    again.insert(again.end(), {"--base", folder / "out/base.safetensors", "--test", folder / "t.csv"});
+    again.insert(again.end(), {"--base", folder / "out/base.safetensors", "--test",
+                               folder / "t.csv"});
     CHECK(mnist_on(folder / "t.csv", again, false).out.find(" 100.00 ") != std::string::npos);
     write_file(folder / "bad.csv", {"width,kind\n1,2\n,3\n"});
     check_refused(mnist_on(folder / "bad.csv", label), {"bad.csv: line 3, column 1 (width)"});
@@ -184,7 +190,8 @@ TEST_CASE("mnist: --shift compares base, scratch, full, LoRA and DoRA, with all 
     const ScratchFolder out;
     const Finished done =
         mnist_on(data.path, {"--shift", "invert,rotate:90", "--samples", "50", "--lr", "0.02",
-                             "--epochs", "30", "--batch", "4", "--report", out.path, "--json", out / "rows.json"});
+                             "--epochs", "30", "--batch", "4", "--report", out.path, "--json",
+                             out / "rows.json"});
     INFO(done.out << done.err);
     REQUIRE(done.status == 0);
     check_words(done.out, {"invert, 200 samples", "invert, 50 samples", "rotate:90, 50 samples",

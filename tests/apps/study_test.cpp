@@ -31,7 +31,8 @@ TEST_CASE("study: rank and weights write CSV files and pages with a chart for ea
     const std::string csv = text_of(out / "rank.csv");
     CHECK(csv.starts_with("method,rank,seed,accuracy,trained,collapsed\nlora,1,1,"));
     CHECK(std::count(csv.begin(), csv.end(), '\n') == 1 + 2 * 2 * 2);
-    check_words(text_of(out / "rank.html"), {"Accuracy by rank", "LoRA, rank 2: ", "DoRA, rank 1: "});
+    check_words(text_of(out / "rank.html"), {"Accuracy by rank", "LoRA, rank 2: ",
+                                             "DoRA, rank 1: "});
 
     const Finished weights = run({"weights", "--checkpoints", "2", "--rank", "2", "--epochs", "9"});
     INFO(weights.out << weights.err);

@@ -42,7 +42,8 @@ TEST_CASE("shifted: inverts, rotates and moves images, and refuses the rest") {
     CHECK(shifted(set, "translate:0.5").pixels[8] == 70);  // the mean of 50 60 80 90
     CHECK(shifted(set, "rotate:0").pixels == set.pixels);
     CHECK(shifted(set, "invert").labels == set.labels);
-    for (const std::string how : {"rotate", "rotate:", "rotate:x", "rotate:nan", "invert:1", "", "flip"})
+    for (const std::string how : {"rotate", "rotate:", "rotate:x", "rotate:nan", "invert:1", "",
+                                  "flip"})
         CHECK_ERROR(shifted(set, how), "shift: got \"" + how + "\"");
     CHECK_ERROR(shifted({{}, {0}, 1, 1, 2, {1, 2}}, "invert"), "measurements");
 }

@@ -75,7 +75,8 @@ TEST_CASE("fault: images are turned as the camera says, in PNG and JPEG") {
     const Bytes plain = read_file("tests/pictures/5_jpeg.jpg");
     Bytes noted = plain;
     const std::string content = std::string("Exif\0\0", 6) + exif(3, false);
-    const Bytes segment = bytes_of("\xff\xe1" + big_endian(uint32_t(content.size()) + 2, 2) + content);
+    const Bytes segment = bytes_of("\xff\xe1" + big_endian(uint32_t(content.size()) + 2, 2) +
+                                   content);
     noted.insert(noted.begin() + 2, segment.begin(), segment.end());
     Bytes turned = parse_image(plain, "plain").pixels;
     std::reverse(turned.begin(), turned.end());
