@@ -102,6 +102,9 @@ install: $(LIBRARY)  ## library, headers and pkg-config file, to PREFIX=/usr/loc
 uninstall:  ## what install has put there
 	@rm -rf $(DESTDIR)$(PREFIX)/include/slimgrad $(INSTALLED)
 
+text:  ## bring two texts into data/text (the King James Bible, the Devil's Dictionary)
+	@sh data/fetch_text.sh data/text
+
 run: data  ## the main job: pretrain on MNIST, compare full fine-tuning, LoRA and DoRA
 	@$(MAKE) -j$(JOBS) all
 	@$(BUILD)/mnist $(ARGS)
