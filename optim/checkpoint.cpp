@@ -26,7 +26,7 @@ std::vector<int64_t> pack(const TrainProgress& p) {
             int64_t(p.position.shuffled),
             std::bit_cast<int64_t>(p.position.order),
             p.position.next,
-            p.images,
+            p.items,
             p.correct,
             std::bit_cast<int64_t>(p.loss),
             std::bit_cast<int64_t>(p.seconds)};
@@ -37,12 +37,12 @@ TrainProgress unpack(const std::vector<int64_t>& v, const std::string& path) {
     const TrainProgress p{v[0], v[1], {v[2] != 0, std::bit_cast<uint64_t>(v[3]), v[4]},
                           v[5], v[6], std::bit_cast<double>(v[7]), std::bit_cast<double>(v[8])};
     const bool possible = p.epoch >= 0 && p.step >= 0 && (v[2] == 0 || v[2] == 1) &&
-                          p.position.next >= 0 && p.correct >= 0 && p.correct <= p.images &&
-                          (p.images == 0 || p.images == p.position.next) &&
+                          p.position.next >= 0 && p.correct >= 0 && p.correct <= p.items &&
+                          (p.items == 0 || p.items == p.position.next) &&
                           std::isfinite(p.loss) && p.loss >= 0 && std::isfinite(p.seconds) &&
                           p.seconds >= 0;
     check(possible, path, ": damaged: no run can be at epoch ", p.epoch, ", step ", p.step,
-          ", image ", p.position.next, " with ", p.correct, " of ", p.images, " images right");
+          ", item ", p.position.next, " with ", p.correct, " of ", p.items, " items right");
     return p;
 }
 

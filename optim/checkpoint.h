@@ -15,13 +15,13 @@ struct TrainProgress {
     int64_t epoch = 0;           // epochs completed
     int64_t step = 0;            // optimiser steps made
     Batches::State position;     // in the data of the present epoch
-    int64_t images = 0;          // trained on in the present epoch
-    int64_t correct = 0;         // classified right, of these images
-    double loss = 0;             // sum over these images
+    int64_t items = 0;           // images or tokens, trained on in the present epoch
+    int64_t correct = 0;         // predicted right, of these items
+    double loss = 0;             // sum over these items
     double seconds = 0;          // of training in the present epoch
 
-    double mean_loss() const { return loss / double(images); }
-    double accuracy() const { return double(correct) / double(images); }
+    double mean_loss() const { return loss / double(items); }
+    double accuracy() const { return double(correct) / double(items); }
 };
 
 // A run, as references to its parts.

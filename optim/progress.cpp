@@ -7,18 +7,22 @@
 
 namespace slim {
 
-ProgressLine::ProgressLine(const char* label, int epochs, int64_t images)
-    : label_(label), epochs_(epochs), images_(images), terminal_(isatty(STDOUT_FILENO)) {}
+ProgressLine::ProgressLine(const char* label, int64_t epochs, int64_t items, const char* item_name)
+    : label_(label),
+      epochs_(epochs),
+      items_(items),
+      item_name_(item_name),
+      terminal_(isatty(STDOUT_FILENO)) {}
 
 void ProgressLine::update(const TrainProgress& p) {
-    const bool finished = p.images == images_;
+    const bool finished = p.items == items_;
     if (!finished && (!terminal_ || p.seconds - shown_ < 0.1)) return;
     shown_ = finished ? 0 : p.seconds;
-    const double speed = double(p.images) / p.seconds;
-    const double left = double(epochs_ - p.epoch) * double(images_) - double(p.images);
-    std::printf("%s%s epoch %2ld/%d  loss %.4f  accuracy %6.2f %%  %6.0f images/s  %2.0f s left%s",
-                terminal_ ? "\r" : "", label_, long(p.epoch + 1), epochs_, p.mean_loss(),
-                100 * p.accuracy(), speed, left / speed, finished ? "  \n" : "  ");
+    const double speed = double(p.items) / p.seconds;
+    const double left = double(epochs_ - p.epoch) * double(items_) - double(p.items);
+    std::printf("%s%s epoch %2ld/%ld  loss %.4f  accuracy %6.2f %%  %6.0f %s/s  %2.0f s left%s",
+                terminal_ ? "\r" : "", label_, long(p.epoch + 1), long(epochs_), p.mean_loss(),
+                100 * p.accuracy(), speed, item_name_, left / speed, finished ? "  \n" : "  ");
     std::fflush(stdout);
 }
 

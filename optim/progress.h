@@ -12,14 +12,14 @@ namespace slim {
 // written when the epoch ends.
 class ProgressLine {
 public:
-    // label is printed first. epochs and images: of the whole run, and per epoch.
-    ProgressLine(const char* label, int epochs, int64_t images);
+    // label is printed first. items: per epoch, and what they are called, "images".
+    ProgressLine(const char* label, int64_t epochs, int64_t items, const char* item_name);
     void update(const TrainProgress& p);
 
 private:
     const char* label_;
-    int epochs_;
-    int64_t images_;
+    int64_t epochs_, items_;
+    const char* item_name_;
     bool terminal_;
     double shown_ = 0;  // seconds into the epoch
 };

@@ -21,13 +21,18 @@ static double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// Adds a batch to the sums over the present epoch.
-static void tally(TrainProgress& p, const Tensor& logits, const std::vector<int>& labels,
-                  double loss) {
+Pass classify(const Tensor& logits, const std::vector<int>& labels) {
+    Pass pass{cross_entropy(logits, labels), int64_t(labels.size())};
     const std::vector<int> predicted = argmax_rows(logits);
-    for (size_t i = 0; i < labels.size(); i++) p.correct += predicted[i] == labels[i];
-    p.images += int64_t(labels.size());
-    p.loss += loss * double(labels.size());
+    for (size_t i = 0; i < labels.size(); i++) pass.correct += predicted[i] == labels[i];
+    return pass;
+}
+
+// Adds a pass to the sums over the present epoch.
+static void tally(TrainProgress& p, const Pass& pass) {
+    p.correct += pass.correct;
+    p.items += pass.items;
+    p.loss += double(pass.loss.item()) * double(pass.items);
 }
 
 // ---- values that are not finite -----------------------------------------------------------------
@@ -69,7 +74,7 @@ Evaluation evaluate(Module& model, const DataSet& images, int64_t batch_size) {
         if (const std::string found = not_finite(logits); !found.empty())
             fail("evaluate: the logits of images ", first, " on hold ", found, "; ", origin(model),
                  ". hint: use other parameters; these cannot classify anything");
-        tally(sums, logits, batch.labels, cross_entropy(logits, batch.labels).item());
+        tally(sums, classify(logits, batch.labels));
     }
     return {sums.mean_loss(), sums.accuracy()};
 }
@@ -123,29 +128,64 @@ struct KeepValue {
     ~KeepValue() { variable = before; }
 };
 
-// Makes one optimiser step. Its images come in options.accumulate forward passes, whose losses are
-// weighted by their share of the images, so that the gradients add up to those of one large batch.
-// Returns the logits of the last pass.
-static Tensor train_step(const TrainState& run, Batches& batches, int64_t images_left,
-                       const TrainOptions& options) {
+// Labelled rows, in order or shuffled.
+class LabelledRows : public TrainingSet {
+public:
+    LabelledRows(const DataSet& rows, const TrainOptions& options)
+        : rows_(rows),
+          batch_size_(options.batch_size),
+          shuffle_(options.shuffle),
+          batches_(rows, options.batch_size / options.accumulate) {}
+    const char* item_name() const override { return "images"; }
+    int64_t items_per_epoch() const override { return rows_.count; }
+    std::string describe() const override { return describe_data(rows_, batch_size_, shuffle_); }
+    void start_epoch(Rng& rng) override {
+        if (shuffle_) batches_.shuffle(rng);
+        else batches_.in_order();
+    }
+    Pass next(Module& model) override {
+        batches_.next(batch_);
+        const Tensor logits = model(batch_.x);
+        Pass pass = classify(logits, batch_.labels);
+        pass.logits = logits;
+        return pass;
+    }
+    Evaluation guess() const override { return guessing(rows_); }
+    std::optional<double> accuracy(Module& model) const override {
+        return evaluate(model, rows_).accuracy;
+    }
+    Batches::State position() const override { return batches_.state(); }
+    void resume(const Batches::State& position) override { batches_.resume(position); }
+
+private:
+    const DataSet& rows_;
+    int64_t batch_size_;
+    bool shuffle_;
+    Batches batches_;
+    Batch batch_;
+};
+
+// Makes one optimiser step. Its items come in options.accumulate forward passes, whose losses are
+// weighted by their share of the items, so that the gradients add up to those of one large batch.
+// Returns the logits of the last pass, if the set keeps them.
+static Tensor train_step(const TrainState& run, TrainingSet& set, const TrainOptions& options) {
     TrainProgress& p = run.progress;
-    const int64_t in_step = std::min(options.batch_size, images_left);
+    const int64_t in_step = std::min(options.batch_size, set.items_per_epoch() - p.items);
+    const int64_t end = p.items + in_step;
     p.step++;
     run.optimizer.zero_grad();
-    Batch batch;
     Tensor logits;
-    for (int64_t seen = 0; seen < in_step && batches.next(batch);) {
-        logits = run.model(batch.x);
-        const Tensor loss = cross_entropy(logits, batch.labels);
-        if (!std::isfinite(loss.item()))
-            fail("train: the loss is ", double(loss.item()), " in step ", p.step, " (epoch ",
+    while (p.items < end) {
+        const Pass pass = set.next(run.model);
+        logits = pass.logits;
+        if (!std::isfinite(pass.loss.item()))
+            fail("train: the loss is ", double(pass.loss.item()), " in step ", p.step, " (epoch ",
                  p.epoch + 1, "); ", origin(run.model), "; training cannot go on from there",
                  p.step == 1 ? ". hint: look for NaN in the parameters that it starts with"
                              : ". hint: try a smaller learning rate");
-        const int64_t count = int64_t(batch.labels.size());
-        backward(count == in_step ? loss : scale(loss, double(count) / double(in_step)));
-        tally(p, logits, batch.labels, loss.item());
-        seen += count;
+        backward(pass.items == in_step ? pass.loss
+                                       : scale(pass.loss, double(pass.items) / double(in_step)));
+        tally(p, pass);
     }
     if (options.clip_norm > 0) clip_gradient_norm(run.optimizer.parameters(), options.clip_norm);
     {
@@ -154,7 +194,7 @@ static Tensor train_step(const TrainState& run, Batches& batches, int64_t images
         if (options.schedule) run.optimizer.lr_factor = options.schedule(p.step - 1);
         run.optimizer.step();
     }
-    p.position = batches.state();
+    p.position = set.position();
     return logits;
 }
 
@@ -165,74 +205,80 @@ static void check_parameters(const TrainState& run) {
           "; nothing is saved. hint: try a smaller learning rate");
 }
 
-TrainReport train(Module& model, Optimizer& optimizer, const DataSet& images, Rng& rng,
-                  const TrainOptions& options) {
+static void check_options(const TrainOptions& options) {
     check(options.epochs >= 0, "train: ", options.epochs, " epochs; the number must be 0 or more");
     check(options.accumulate >= 1 && options.batch_size % options.accumulate == 0,
           "train: steps of ", options.batch_size, " images in ", options.accumulate,
           " passes; the second must divide ", "the first");
     check(options.clip_norm >= 0, "train: clip_norm = ", options.clip_norm,
           "; it must be 0, for no bound, or more");
+}
+
+TrainReport train(Module& model, Optimizer& optimizer, const DataSet& images, Rng& rng,
+                  const TrainOptions& options) {
+    check_options(options);
+    LabelledRows rows(images, options);
+    return train(model, optimizer, rows, rng, options);
+}
+
+TrainReport train(Module& model, Optimizer& optimizer, TrainingSet& set, Rng& rng,
+                  const TrainOptions& options) {
+    check_options(options);
+    const int64_t items = set.items_per_epoch();
     TrainReport report;
     TrainProgress p;
     const bool with_files = !options.resume.empty() || !options.checkpoint.empty();
     const TrainState run{model, optimizer, rng, p,
-                         !with_files ? ""
-                                     : describe_data(images, options.batch_size, options.shuffle),
-                         options.frozen_from_checkpoint};
-    Batches batches(images, options.batch_size / options.accumulate);
+                         with_files ? set.describe() : "", options.frozen_from_checkpoint};
     if (!options.resume.empty()) {
         load_checkpoint(options.resume, run, options.config);
-        check(p.images < images.count, options.resume, ": ", p.images, " images of ", images.count,
+        check(p.items < items, options.resume, ": ", p.items, " ", set.item_name(), " of ", items,
               " were seen in the epoch, which would have ended it");
-        batches.resume(p.position);
+        set.resume(p.position);
     }
     const auto save = [&] {
         check_parameters(run);
         if (!options.checkpoint.empty()) save_checkpoint(options.checkpoint, run, options.config);
     };
 
-    const Evaluation guess = guessing(images);
+    const Evaluation guess = set.guess();
     bool warned = false;
     const StopSignals stop;
-    ProgressLine line(options.label, options.epochs, images.count);
+    ProgressLine line(options.label, options.epochs, items, set.item_name());
     model.train();
     while (p.epoch < options.epochs && !stop.requested()) {
         const Clock::time_point start = Clock::now();
         const double seconds_before = p.seconds;
         Tensor logits;
-        if (p.images == 0) {  // not in the middle of a resumed epoch
-            if (options.shuffle) batches.shuffle(rng);
-            else batches.in_order();
-        }
-        while (p.images < images.count && !stop.requested()) {
+        if (p.items == 0) set.start_epoch(rng);  // not in the middle of a resumed epoch
+        while (p.items < items && !stop.requested()) {
             const double loss_before = p.loss;
-            const int64_t images_before = p.images;
-            logits = train_step(run, batches, images.count - p.images, options);
+            const int64_t items_before = p.items;
+            logits = train_step(run, set, options);
             p.seconds = seconds_before + seconds_since(start);
             if (options.on_batch)
-                options.on_batch({int(p.epoch + 1), images_before / options.batch_size,
-                                  (images.count - 1) / options.batch_size + 1,
-                                  (p.loss - loss_before) / double(p.images - images_before)});
+                options.on_batch({int(p.epoch + 1), items_before / options.batch_size,
+                                  (items - 1) / options.batch_size + 1,
+                                  (p.loss - loss_before) / double(p.items - items_before)});
             if (options.show_progress) line.update(p);
         }
-        if (p.images < images.count) break;  // stopped inside the epoch
+        if (p.items < items) break;  // stopped inside the epoch
         p.epoch++;
         report.epochs.push_back({int(p.epoch), p.mean_loss(), p.accuracy(), p.seconds});
         EpochReport& epoch = report.epochs.back();
-        if (options.evaluate_training_set) epoch.train_accuracy = evaluate(model, images).accuracy;
+        if (options.evaluate_training_set) epoch.train_accuracy = set.accuracy(model);
         if (options.test) epoch.test_accuracy = evaluate(model, *options.test).accuracy;
         report.collapsed = no_better(epoch, guess);
         if (report.collapsed && !warned) warn_of_guessing(epoch, guess, all_rows_equal(logits));
         warned = warned || report.collapsed;
         if (options.on_epoch) options.on_epoch(epoch);
-        p.images = p.correct = 0;
+        p.items = p.correct = 0;
         p.loss = p.seconds = 0;
         save();
     }
     report.interrupted = p.epoch < options.epochs;  // a signal in the last step changes nothing
     if (report.interrupted) {
-        if (p.images > 0) save();
+        if (p.items > 0) save();
         if (options.show_progress) std::printf("\ninterrupted after step %ld\n", long(p.step));
     }
     report.steps = p.step;

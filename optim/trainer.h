@@ -1,4 +1,4 @@
-// The training loop for classifiers, and evaluation.
+// The training loop: over images (DataSet), or over anything else that is a TrainingSet.
 #pragma once
 
 #include <functional>
@@ -26,10 +26,43 @@ Evaluation evaluate(Module& model, const DataSet& images, int64_t batch_size = 5
 // (3, 4)"; "" if there is none.
 std::string where_not_finite(Module& model);
 
+// What one forward pass lost.
+struct Pass {
+    Tensor loss;  // mean over the items
+    int64_t items = 0;
+    int64_t correct = 0;  // items whose label had the largest logit
+    Tensor logits = {};   // kept by sets that have a guess()
+};
+
+// What is trained on: items, such as images or tokens, in epochs of passes.
+class TrainingSet {
+public:
+    virtual ~TrainingSet() = default;
+    virtual const char* item_name() const = 0;  // "images"
+    virtual int64_t items_per_epoch() const = 0;
+    virtual std::string describe() const = 0;  // tells sets apart, for checkpoints
+
+    virtual void start_epoch(Rng& rng) = 0;
+    virtual Pass next(Module& model) = 0;  // the next forward pass of the epoch
+    // The share of all items that the model predicts right, if that can be said.
+    virtual std::optional<double> accuracy(Module&) const { return {}; }
+
+    // What guessing by the labels' shares alone would reach, to warn of a run that learns nothing.
+    // {0, 0}: no warning.
+    virtual Evaluation guess() const { return {0, 0}; }
+
+    // The position, for a checkpoint. resume() goes on from it with the same passes.
+    virtual Batches::State position() const = 0;
+    virtual void resume(const Batches::State& position) = 0;
+};
+
+// The pass of logits [items, classes], with one label per item.
+Pass classify(const Tensor& logits, const std::vector<int>& labels);
+
 struct BatchReport {
     int epoch;               // from 1
     int64_t batch, batches;  // from 0, and how many the epoch has
-    double loss;             // mean over the batch's images, before the step
+    double loss;             // mean over the batch's items, before the step
 };
 
 struct EpochReport {
@@ -43,8 +76,8 @@ struct EpochReport {
 
 struct TrainOptions {
     int epochs = 10;
-    int64_t batch_size = 64;  // images per step
-    int64_t accumulate = 1;   // forward passes per step: each takes batch_size / accumulate images
+    int64_t batch_size = 64;  // items per step
+    int64_t accumulate = 1;   // forward passes per step: each takes batch_size / accumulate items
     bool shuffle = false;
     double clip_norm = 0;     // bound on the norm of the gradients; 0 is no bound
     // Factor on the learning rate in each step, counted from 0. See schedule.h.
@@ -86,6 +119,10 @@ struct TrainReport {
 // after the present step, and the checkpoint is written. rng draws the shuffled orders. A run that
 // is resumed from its checkpoint ends in the same bits as one that was never stopped.
 TrainReport train(Module& model, Optimizer& optimizer, const DataSet& images, Rng& rng,
+                  const TrainOptions& options = {});
+
+// The same on any set, whose passes must be of batch_size / accumulate items.
+TrainReport train(Module& model, Optimizer& optimizer, TrainingSet& set, Rng& rng,
                   const TrainOptions& options = {});
 
 }  // namespace slim

@@ -278,9 +278,9 @@ TEST_CASE("fault: checkpoint file: states that no run can be in are refused") {
     check_words(error("steps", 0, -3), {"-3 steps"});
     check_words(error("progress", 0, -1), {"damaged", "epoch -1"});
     check_words(error("progress", 1, -3), {"damaged", "step -3"});
-    check_words(error("progress", 4, -8), {"damaged", "image -8"});
-    check_words(error("progress", 5, 8), {"damaged", "of 8 images"});  // seen, but it is at 16
-    check_words(error("progress", 6, 3), {"damaged", "3 of 0 images right"});
+    check_words(error("progress", 4, -8), {"damaged", "item -8"});
+    check_words(error("progress", 5, 8), {"damaged", "of 8 items"});  // seen, but it is at 16
+    check_words(error("progress", 6, 3), {"damaged", "3 of 0 items right"});
     check_words(error("lr_factor", 0, std::bit_cast<int64_t>(-1.0)), {"damaged", "lr_factor = -1"});
     TensorFile end = good;  // all images of the epoch seen, and the epoch not ended
     std::vector<int64_t> numbers = end.integers("progress");
@@ -296,7 +296,7 @@ TEST_CASE("fault: checkpoint file: lr_factor and the seconds of the epoch are ke
     const ScratchFolder folder;
     Run first;
     first.adam.lr_factor = 0.25;
-    TrainProgress p{.step = 1, .position = {true, 7, 8}, .images = 8, .correct = 2, .seconds = 3};
+    TrainProgress p{.step = 1, .position = {true, 7, 8}, .items = 8, .correct = 2, .seconds = 3};
     save_checkpoint(folder / "run.checkpoint", {first.model, first.adam, first.rng, p}, "");
     Run second;
     TrainProgress got;
