@@ -290,18 +290,27 @@ void freeze_linear_layers(Module& model) {
         if (is_linear(m.module)) m.module->set_requires_grad(false);
 }
 
-void quantize_linear_layers(Module& model, Quantization kind) {
+void quantize_linear_layers(Module& model, Quantization kind,
+                            const std::vector<std::string>& exclude) {
     // All are made before the first is used: an error leaves the model as it was.
     std::vector<std::pair<Linear*, std::shared_ptr<QuantizedMatrix>>> made;
+    std::vector<std::string> unused = exclude;
     for (const NamedModule& m : model.named_modules()) {
         auto* linear = dynamic_cast<Linear*>(m.module);
         if (!linear || linear->weight.quantized) continue;
+        const auto names_it = [&](const std::string& name) {
+            return ("." + m.name).ends_with("." + name);
+        };
+        std::erase_if(unused, names_it);
+        if (std::any_of(exclude.begin(), exclude.end(), names_it)) continue;
         try {
             made.emplace_back(linear, std::make_shared<QuantizedMatrix>(linear->weight, kind));
         } catch (const Error& e) {
             fail(m.name, ": ", e.what());
         }
     }
+    check(unused.empty(), "quantize_linear_layers: \"", unused.empty() ? "" : unused[0],
+          "\" is excluded, but no Linear has this name");
     for (const auto& [linear, quantized] : made) {
         linear->weight = Weight(quantized);
         linear->set_requires_grad(false);

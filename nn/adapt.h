@@ -101,9 +101,11 @@ AdapterSet attach(Module& model, const AdapterConfig& config, Rng& seed);
 // own parameters stay as they are. (The tutorials' function of this name.)
 void freeze_linear_layers(Module& model);
 
-// Quantises and freezes every Linear of the model. Do this before attaching. Throws, and changes
-// nothing, when a weight is not finite.
-void quantize_linear_layers(Module& model, Quantization kind);
+// Quantises and freezes every Linear of the model but those named in `exclude`, by their names or
+// the last parts of them: {"lm_head"} for QLoRA. Do this before attaching. Throws, and changes
+// nothing, when a weight is not finite or an excluded name is of no Linear.
+void quantize_linear_layers(Module& model, Quantization kind,
+                            const std::vector<std::string>& exclude = {});
 
 // ---- reports ------------------------------------------------------------------------------------
 

@@ -265,6 +265,29 @@ TEST_CASE("Llama: LoRA and DoRA on PEFT's default targets, merged and switched o
     }
 }
 
+TEST_CASE("Llama: QLoRA and QDoRA, an NF4 base without lm_head") {
+    for (const bool tied : {false, true})
+        for (const Method method : {Method::kLoRA, Method::kDoRA}) {
+            Rng rng(15);
+            LlamaConfig config = kSmall;
+            config.tie_word_embeddings = tied;
+            LlamaForCausalLM model(config, &rng);
+            perturb(model, rng);
+            const Tensor before = logits(model, kIds);
+            CHECK_ERROR(quantize_linear_layers(model, Quantization::kNF4, {"lm_haed"}), "lm_haed");
+            CHECK(same_bits(logits(model, kIds), before));
+            quantize_linear_layers(model, Quantization::kNF4, {"lm_head"});
+            CHECK(!as_linear(model.lm_head)->weight.quantized);
+            const auto& layer = dynamic_cast<LlamaDecoderLayer&>(*model.model.layers[1]);
+            CHECK(as_linear(layer.mlp.down_proj)->weight.quantized);
+            const Tensor base = logits(model, kIds);
+            CHECK(largest_difference(base, before) > 1e-3);
+            attach(model, {.method = method, .rank = 2, .exclude_modules = {"lm_head"}}, rng);
+            CHECK(largest_difference(logits(model, kIds), base) < 1e-4);
+            CHECK(gradients(model, kIds).size() == (method == Method::kLoRA ? 28 : 42));
+        }
+}
+
 // ---- files --------------------------------------------------------------------------------------
 
 namespace {
