@@ -43,7 +43,7 @@ Text split_text(const std::string& path, std::vector<int> ids, int64_t context) 
     check(size / 10 > context, path, ": has ", size, " ids; a text needs more than ", 10 * context,
           ", so that the tenth that is held out is longer than the context, ", context,
           ". hint: name a longer text, or a smaller --context");
-    Text text{path, {}, {ids.end() - size / 10, ids.end()}};
+    Text text{path, {}, {ids.end() - std::min(size / 10, int64_t(100'000)), ids.end()}};
     ids.resize(ids.size() - text.held_out.size());
     text.train = std::move(ids);
     return text;

@@ -12,7 +12,7 @@ namespace slim {
 struct Text {
     std::string path;           // for messages
     std::vector<int> train;
-    std::vector<int> held_out;  // the last tenth, to measure with
+    std::vector<int> held_out;  // the last tenth, at most 100,000 ids
 };
 
 // Each byte of the file is an id, 0 to 255. Throws when the file is empty.
@@ -23,7 +23,7 @@ std::vector<int> read_bytes(const std::string& path);
 // Throws unless each is below vocab_size.
 std::vector<int> read_ids(const std::string& path, int64_t vocab_size);
 
-// Splits a text in two. Throws unless both parts are longer than `context`.
+// Splits a text in two: the end is held out. Throws unless both parts are longer than `context`.
 Text split_text(const std::string& path, std::vector<int> ids, int64_t context);
 
 // Windows of a text: ids [count * length], and for each the id that follows it in the text.

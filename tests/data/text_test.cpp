@@ -39,6 +39,7 @@ TEST_CASE("split_text: the last tenth is held out, and must be longer than the c
     CHECK(text.train.back() == 94);
     CHECK(text.held_out.size() == 10);
     CHECK(text.held_out.front() == 95);
+    CHECK(split_text("x", std::vector<int>(1200000, 1), 9).held_out.size() == 100000);
     CHECK_ERROR(split_text("x", ids, 10), "x: has 105 ids", "more than 100", "--context");
 }
 
