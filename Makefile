@@ -25,7 +25,7 @@ $(BUILD)/obj/apps/%: private FLAGS += $(if $(DEBUG)$(SAN)$(COVERAGE),,-O1)
 $(BUILD)/obj/tests/%: private FLAGS += -O0 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
 
 PROGRAMS = $(BUILD)/bench $(BUILD)/mnist $(BUILD)/study $(BUILD)/predict $(BUILD)/adapter $(BUILD)/graph \
-             $(BUILD)/notebook $(BUILD)/tokens $(BUILD)/pictures $(if $(MPI),$(BUILD)/mnist_mpi)
+             $(BUILD)/notebook $(BUILD)/tokens $(BUILD)/gpt $(BUILD)/pictures $(if $(MPI),$(BUILD)/mnist_mpi)
 LIBRARY  = $(BUILD)/libslimgrad.a
 SOURCES  = $(wildcard core/*.cpp data/*.cpp nn/*.cpp optim/*.cpp)
 TESTS    = $(wildcard tests/*.cpp tests/core/*.cpp tests/data/*.cpp tests/nn/*.cpp \
@@ -47,7 +47,7 @@ $(PROGRAMS): $(BUILD)/%: $(SHARED) $(LIBRARY)
 	@$(CXX) $(FLAGS) $(filter %.o,$^) $(LIBRARY) -lopenblas $(MPI_LIBS) -o $@
 $(BUILD)/bench: $(call object,$(wildcard apps/bench/*.cpp))
 $(BUILD)/mnist_mpi: $(call object,apps/mpi/mnist_mpi.cpp)
-$(addprefix $(BUILD)/,graph notebook pictures tokens $(CALLED)): $(BUILD)/%: $(BUILD)/obj/apps/%.o
+$(addprefix $(BUILD)/,graph notebook pictures tokens gpt $(CALLED)): $(BUILD)/%: $(BUILD)/obj/apps/%.o
 $(addprefix $(BUILD)/,$(CALLED)): $(BUILD)/%: $(BUILD)/obj/main/%.o
 $(CALLED:%=$(BUILD)/obj/main/%.o): $(BUILD)/obj/main/%.o: apps/main.cpp
 	@mkdir -p $(@D)
@@ -109,6 +109,10 @@ run: data  ## the main job: pretrain on MNIST, compare full fine-tuning, LoRA an
 	@$(MAKE) -j$(JOBS) all
 	@$(BUILD)/mnist $(ARGS)
 
+gpt: text  ## a Llama: pretrain on one text, adapt to another in full, with LoRA and with DoRA
+	@$(MAKE) -j$(JOBS) $(BUILD)/gpt
+	@$(BUILD)/gpt $(ARGS)
+
 tokens:  ## Embedding with LoRA on real text (apps/tokens.cpp)
 	@$(MAKE) -j$(JOBS) $(BUILD)/tokens
 	@$(BUILD)/tokens $(ARGS)
@@ -131,12 +135,13 @@ test-binary: $(BUILD)/tests
 print-test-binary:
 	@echo $(BUILD)/tests
 
-$(BUILD)/peer: $(call object,tests/peers/peer.cpp apps/program.cpp) $(LIBRARY)
+$(BUILD)/peer $(BUILD)/llama_peer: $(BUILD)/%: $(BUILD)/obj/tests/peers/%.o \
+             $(call object,apps/program.cpp) $(LIBRARY)
 	@echo "  link    $@"
 	@$(CXX) $(FLAGS) $^ -lopenblas -o $@
 
 test-peers:  ## held against PyTorch and PEFT, which it installs into build/venv
-	@$(MAKE) -j$(JOBS) $(BUILD)/peer $(BUILD)/adapter
+	@$(MAKE) -j$(JOBS) $(BUILD)/peer $(BUILD)/llama_peer $(BUILD)/adapter
 	@$(MAKE) -j$(JOBS) REAL=double build/variant-double/peer
 	@sh tests/peers/run.sh $(ARGS)
 

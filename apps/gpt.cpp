@@ -1,0 +1,282 @@
+// A Llama on the CPU: pretrained on one text, adapted to another, in full, with LoRA and with DoRA.
+//
+// Run: make gpt    (ARGS='--text FILE --adapt FILE' for texts of your own)
+//
+// The table compares, for each way of adapting: the parameters that are trained, the loss on the
+// held-out part of the new text and, to see what is forgotten, of the old one, the time of a step,
+// and the size of what has to be stored. Then each model goes on writing from the same prompt.
+// Everything is saved: models as folders for transformers, adapters as folders for PEFT.
+//
+//     build/gpt --base DIR --ids --text A.ids --adapt B.ids    # adapts a Llama from elsewhere
+#include <cstdio>
+#include <filesystem>  // file_size
+
+#include "apps/program.h"
+#include "core/gemm.h"
+#include "data/file.h"
+#include "data/json.h"
+#include "nn/generate.h"
+#include "nn/peft.h"
+#include "nn/pretrained.h"
+#include "optim/adam.h"
+#include "optim/schedule.h"
+#include "optim/text_set.h"
+
+using namespace slim;
+
+namespace {
+
+struct Settings {
+    std::string text = "data/text/kjv.txt", adapt = "data/text/devil.txt", val, preset = "small";
+    std::string method = "all", target = "q_proj,v_proj", quantize = "none", base, adapter;
+    std::string save = "out/gpt", prompt = "LOVE, n.  ", json, threads = "1";
+    int64_t layers = 0, dim = 0, heads = 4, kv_heads = 0, context = 0, batch = 8, accumulate = 1;
+    int64_t steps = 1800, adapt_steps = 200, rank = 8, sample = 300, top_k = 40, seed = 1;
+    double lr = 0.004, adapt_lr = 0, alpha = 16, temperature = 0.8;
+    bool ids = false, checkpoint_layers = false, resume = false;
+};
+
+// One way of training: a row of the table.
+struct Way {
+    std::string name;    // of the row, and of its files in --save
+    Method method;
+    std::vector<std::string> targets;  // none: full
+};
+
+struct Row {
+    std::string name;
+    int64_t trained = 0, bytes = 0;
+    double new_loss = 0, old_loss = 0, ms_per_step = 0;
+    std::vector<EpochReport> epochs = {};
+    std::string sample = {};
+};
+
+struct Run {
+    Settings s;
+    Text text, new_text;
+    std::unique_ptr<LlamaForCausalLM> base;
+    std::vector<Row> rows = {};
+
+    Text read(const std::string& path, const std::string& held_out) const;
+    Row fit(LlamaForCausalLM& model, const std::string& name, const Text& on, int64_t steps,
+            double lr);
+    void evaluate(LlamaForCausalLM& model, Row row);
+    void adapt(const Way& way, AdapterSet& adapters);
+};
+
+int64_t file_bytes(const std::string& path) { return int64_t(std::filesystem::file_size(path)); }
+
+Text Run::read(const std::string& path, const std::string& held_out) const {
+    const auto ids_of = [&](const std::string& file) {
+        return s.ids ? read_ids(file, base->config.vocab_size) : read_bytes(file);
+    };
+    check(s.ids || base->config.vocab_size >= 256, s.base, ": a vocabulary of ",
+          base->config.vocab_size, " has no room for 256 bytes. hint: add --ids");
+    if (held_out.empty()) return split_text(path, ids_of(path), base->context->length);
+    return {path, ids_of(path), ids_of(held_out)};
+}
+
+// Trains what requires a gradient. Ten lines of progress, after each of which a checkpoint is
+// written, from which --resume goes on.
+Row Run::fit(LlamaForCausalLM& model, const std::string& name, const Text& on, int64_t steps,
+             double lr) {
+    Rng rng{uint64_t(s.seed)};  // so that all ways of adapting see the same windows
+    const int64_t context = model.context->length, per_line = std::max(int64_t(1), steps / 10);
+    TextSet set(on.train, s.batch, context, per_line * s.accumulate);
+    AdamW adam(model.parameters(), {.lr = lr, .beta2 = 0.99, .weight_decay = 0.1});
+    TrainOptions o{.epochs = int((steps + per_line - 1) / per_line),
+                   .batch_size = s.batch * s.accumulate * context, .accumulate = s.accumulate,
+                   .clip_norm = 1};
+    const int64_t total = o.epochs * per_line;
+    o.schedule = [total](int64_t step) {
+        return cosine_with_warmup(step + 1, {.warmup = total / 20, .total = total + 1});
+    };
+    o.label = name.c_str();
+    o.checkpoint = s.save + "/" + name + ".checkpoint";
+    if (s.resume && file_exists(o.checkpoint)) o.resume = o.checkpoint;
+    o.config = Json(Json::Object{{"row", name}, {"steps", total}, {"accumulate", s.accumulate},
+                                 {"seed", s.seed}, {"lr", lr}}).dump(-1);
+    const TrainReport report = train(model, adam, set, rng, o);
+    check(!report.interrupted, "stopped. hint: to go on, repeat the command with --resume");
+    return {name, count_parameters(model).trainable, 0, 0, 0,
+            1000 * report.seconds_per_epoch() / double(per_line), report.epochs};
+}
+
+// Measures the model on both texts and lets it write.
+void Run::evaluate(LlamaForCausalLM& model, Row row) {
+    const int64_t context = model.context->length;
+    row.new_loss = text_loss(model, new_text.held_out, context);
+    row.old_loss = text_loss(model, text.held_out, context);
+    std::vector<int> prompt(s.prompt.begin(), s.prompt.end());
+    if (s.ids) prompt.assign(new_text.held_out.begin(), new_text.held_out.begin() + context / 2);
+    Rng rng{uint64_t(s.seed)};
+    for (int id : generate(model, prompt, s.sample, {s.temperature, s.top_k}, rng))
+        row.sample += s.ids ? std::to_string(id) + " " : std::string(1, char(id));
+    rows.push_back(row);
+}
+
+void Run::adapt(const Way& way, AdapterSet& adapters) {
+    const std::string folder = s.save + "/" + way.name;
+    const double lr = s.adapt_lr > 0 ? s.adapt_lr : way.targets.empty() ? 0.002 : 0.01;
+    if (way.targets.empty()) {  // full: a copy, for the base must stay
+        LlamaForCausalLM copy(base->config);
+        copy.set_context(base->context->length);
+        copy.model.checkpoint_layers = s.checkpoint_layers;
+        copy.load_state_dict(base->state_dict());
+        Row row = fit(copy, way.name, new_text, s.adapt_steps, lr);
+        save_pretrained(folder, copy);
+        row.bytes = file_bytes(folder + "/model.safetensors");
+        return evaluate(copy, row);
+    }
+    Rng seed{uint64_t(s.seed)};
+    adapters.add(way.name, {.method = way.method, .rank = s.rank, .alpha = s.alpha,
+                            .target_modules = way.targets, .task_type = "CAUSAL_LM"}, seed);
+    Row row = fit(*base, way.name, new_text, s.adapt_steps, lr);
+    save_adapter(folder, adapters, s.base.empty() ? s.save + "/base" : s.base);
+    row.bytes = file_bytes(folder + "/adapter_model.safetensors");
+    evaluate(*base, row);
+    adapters.disable();
+}
+
+void print(const Run& run) {
+    const char* unit = run.s.ids ? "token" : "byte";
+    std::printf("\nheld-out loss in nats per %s:\n%-10s %10s %10s %10s %10s %10s\n", unit, "",
+                "trained", "new text", "old text", "ms/step", "file KB");
+    for (const Row& row : run.rows)
+        std::printf("%-10s %10ld %10.3f %10.3f %10.1f %10ld\n", row.name.c_str(), long(row.trained),
+                    row.new_loss, row.old_loss, row.ms_per_step, long(row.bytes / 1000));
+    for (const Row& row : run.rows)
+        std::printf("\n---- %s writes:\n%s%s\n", row.name.c_str(),
+                    run.s.ids ? "" : run.s.prompt.c_str(), row.sample.c_str());
+}
+
+void write_json(const Run& run) {
+    Json::List list;
+    for (const Row& row : run.rows) {
+        Json::List curve;
+        for (const EpochReport& e : row.epochs) curve.push_back(e.loss);
+        list.push_back(Json::Object{{"method", row.name}, {"trained", row.trained},
+                                    {"new_loss", row.new_loss}, {"old_loss", row.old_loss},
+                                    {"ms_per_step", row.ms_per_step}, {"bytes", row.bytes},
+                                    {"curve", curve}});
+    }
+    write_file(run.s.json, {Json(Json::Object{{"seed", run.s.seed}, {"rows", list}}).dump()});
+}
+
+// The model: loaded, or as the preset and the options say and untrained.
+std::unique_ptr<LlamaForCausalLM> make_base(const Settings& s, Rng& rng) {
+    if (!s.base.empty()) {
+        check(s.layers + s.dim + s.kv_heads == 0, "--base: the sizes are those of ", s.base,
+              ". hint: leave out --layers, --dim and --kv-heads");
+        auto model = load_pretrained(s.base);
+        if (s.context > 0) model->set_context(s.context);
+        return model;
+    }
+    const bool tiny = s.preset == "tiny";
+    LlamaConfig c;
+    c.num_hidden_layers = s.layers ? s.layers : tiny ? 3 : 4;
+    c.hidden_size = s.dim ? s.dim : tiny ? 96 : 128;
+    c.intermediate_size = (c.hidden_size * 8 / 3 + 31) / 32 * 32;
+    c.num_attention_heads = s.heads;
+    c.num_key_value_heads = s.kv_heads ? s.kv_heads : s.heads;
+    c.max_position_embeddings = s.context ? s.context : tiny ? 64 : 128;
+    return std::make_unique<LlamaForCausalLM>(c, &rng);
+}
+
+std::vector<Way> ways(const Settings& s) {
+    std::vector<std::string> targets(1);
+    for (char c : s.target)
+        if (c == ',') targets.emplace_back();
+        else targets.back() += c;
+    const std::vector<std::string> qv{"q_proj", "v_proj"}, all = {
+        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
+    if (s.method == "base" || !s.adapter.empty()) return {};
+    if (s.method == "full") return {{"full", Method::kLoRA, {}}};
+    if (s.method == "lora") return {{"lora", Method::kLoRA, targets}};
+    if (s.method == "dora") return {{"dora", Method::kDoRA, targets}};
+    return {{"full", Method::kLoRA, {}}, {"lora-qv", Method::kLoRA, qv},
+            {"lora-all", Method::kLoRA, all}, {"dora-all", Method::kDoRA, all}};
+}
+
+int gpt(int argc, char** argv) {
+    Run run;
+    Settings& s = run.s;
+    Options options("Pretrains a Llama on one text, then adapts it to another.");
+    options.add("text", s.text, "text to pretrain on", "FILE");
+    options.add("val", s.val, "held-out text beside --text; else its last tenth", "FILE");
+    options.add("adapt", s.adapt, "text to adapt to; its last tenth is held out", "FILE");
+    options.add("ids", s.ids, "the texts are files of ids, not bytes");
+    options.add_choice("preset", s.preset, "4 layers of 128, or 3 of 96", "small|tiny");
+    options.add("layers", s.layers, "layers; 0: the preset's", 0, 1000);
+    options.add("dim", s.dim, "width of the layers; 0: the preset's", 0, 65536);
+    options.add("heads", s.heads, "attention heads", 1, 1024);
+    options.add("kv-heads", s.kv_heads, "key/value heads; 0: as many as heads", 0, 1024);
+    options.add("context", s.context, "length of the windows; 0: the preset's", 0, 1 << 20);
+    options.add("batch", s.batch, "windows per forward pass", 1, 100000);
+    options.add("accumulate", s.accumulate, "forward passes per step", 1, 1000);
+    options.add("steps", s.steps, "steps of pretraining", 1, 1e9);
+    options.add("adapt-steps", s.adapt_steps, "steps of adapting", 1, 1e9);
+    options.add("lr", s.lr, "learning rate of pretraining (AdamW)", 0, 10);
+    options.add("adapt-lr", s.adapt_lr, "of adapting; 0: 0.002 in full, else 0.01", 0, 10);
+    options.add_choice("method", s.method, "how to adapt", "base|full|lora|dora|all");
+    options.add("rank", s.rank, "rank of the adapters", 1, 65536);
+    options.add("alpha", s.alpha, "their alpha; the scaling is alpha / rank", 0, 1e6);
+    options.add("target", s.target, "modules to adapt, with --method lora or dora", "NAMES");
+    options.add_choice("quantize", s.quantize, "the base under adapters", "none|nf4");
+    options.add("checkpoint-layers", s.checkpoint_layers, "less memory: recompute layers");
+    options.add("base", s.base, "adapt this Llama instead of pretraining one", "DIR");
+    options.add("adapter", s.adapter, "evaluate --base with this adapter of PEFT's", "DIR");
+    options.add("save", s.save, "where models, adapters and checkpoints go", "DIR");
+    options.add("resume", s.resume, "go on from the checkpoints in --save");
+    options.add("sample", s.sample, "tokens to write with each model", 0, 1e6);
+    options.add("prompt", s.prompt, "what the samples begin with", "TEXT");
+    options.add("temperature", s.temperature, "of the samples", 0, 100);
+    options.add("top-k", s.top_k, "draw from the k most likely; 0: from all", 0, 1e9);
+    options.add("seed", s.seed, "seed of the random numbers", 0, 1e15);
+    options.add("threads", s.threads, "BLAS threads, or auto", "N");
+    options.add("json", s.json, "write every figure to this file", "FILE");
+    options.parse_strict(argc, argv);
+    check(s.adapter.empty() || !s.base.empty(), "--adapter: needs the base that it was made for",
+          ". hint: name it with --base DIR");
+    check(!s.prompt.empty(), "--prompt: it is empty; it must have at least one byte");
+    const int threads = set_threads(s.threads);
+
+    Rng rng{uint64_t(s.seed)};
+    run.base = make_base(s, rng);
+    LlamaForCausalLM& base = *run.base;
+    run.text = run.read(s.text, s.val);
+    run.new_text = run.read(s.adapt, "");
+    AdapterSet adapters(base);
+    const std::vector<Way> wanted = ways(s);
+    for (const Way& way : wanted)  // a mistyped --target must not cost the pretraining
+        if (!way.targets.empty()) select_modules(base, {.target_modules = way.targets});
+    make_folders(s.save);
+    std::printf("slimgrad gpt: OpenBLAS core %s, threads %d, seed %ld; %ld parameters\n",
+                blas_core_name(), threads, long(s.seed), long(count_parameters(base).all));
+
+    base.model.checkpoint_layers = s.checkpoint_layers;
+    Row row{s.base.empty() ? "base" : s.base};
+    if (s.base.empty()) {
+        row = run.fit(base, "base", run.text, s.steps, s.lr);
+        save_pretrained(s.save + "/base", base);
+        row.bytes = file_bytes(s.save + "/base/model.safetensors");
+    }
+    run.evaluate(base, row);
+    if (!s.adapter.empty()) {
+        adapters = attach_adapter(base, load_adapter(s.adapter), rng);
+        run.evaluate(base, {"adapter"});
+    }
+    for (const Way& way : wanted) {
+        if (!way.targets.empty() && s.quantize == "nf4")  // does nothing the second time
+            quantize_linear_layers(base, Quantization::kNF4, {"lm_head"});
+        run.adapt(way, adapters);
+    }
+    print(run);
+    if (!s.json.empty()) write_json(run);
+    std::printf("\nsaved in %s: models for transformers, adapters for PEFT\n", s.save.c_str());
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) { return run_program(argc, argv, gpt); }
