@@ -119,7 +119,7 @@ int bench(int argc, char** argv) {
     int64_t pairs = 31;
     Options options("Times parts of slimgrad against what they could cost at best.");
     options.add_choice("case", only, "which group",
-                       "all|mnist|wide|batch|width|evaluation|data|parts|long|threads");
+                       "all|mnist|gpt|wide|batch|width|evaluation|data|parts|long|threads");
     options.add("threads", threads, "BLAS threads, or auto", "N");
     options.add("pairs", pairs, "turns of each pair", 1, 10000);
     options.add("json", json, "write every figure to this file", "FILE");

@@ -8,9 +8,11 @@
 #include "core/gemm.h"
 #include "core/ops.h"
 #include "core/random.h"
+#include "core/transformer.h"
 #include "data/batches.h"
 #include "nn/adapt.h"
 #include "nn/embedding.h"
+#include "nn/llama.h"
 #include "nn/sequential.h"
 #include "optim/adam.h"
 
@@ -227,6 +229,79 @@ Work three_copies(int64_t size) {
     };
 }
 
+// ---- a Llama: build/gpt's default, 16 windows of 128 bytes --------------------------------------
+
+constexpr int64_t kWindows = 16, kTime = 128, kHeads = 4, kHeadDim = 32;
+
+// The products of attention, forward and backward, in strips of 32 rows: only up to the diagonal.
+Work floor_of_attention(int64_t layers) {
+    std::vector<Work> strips;
+    for (int64_t keys = 32; keys <= kTime; keys += 32) {
+        strips.push_back(product(kABt, 32, keys, kHeadDim));     // scores
+        strips.push_back(product(kAB, 32, kHeadDim, keys));      // y
+        strips.push_back(product(kAtB, keys, kHeadDim, 32));     // dv
+        strips.push_back(product(kABt, 32, keys, kHeadDim));     // dP
+        strips.push_back(product(kAB, 32, kHeadDim, keys));      // dq
+        strips.push_back(product(kAtB, keys, kHeadDim, 32));     // dk
+    }
+    const Work head = all_of(strips);
+    return [=] {
+        for (int64_t i = 0; i < layers * kWindows * kHeads; i++) head();
+    };
+}
+
+// What training all parameters needs: the products of every Linear and of attention, and Adam.
+Work floor_of_llama() {
+    const int64_t rows = kWindows * kTime;
+    std::vector<Work> parts{floor_of_attention(4), adam_step(869504)};
+    const auto linear = [&](int64_t in, int64_t out, int times) {
+        const Work work = all_of({product(kABt, rows, out, in), product(kAtB, out, in, rows),
+                                  product(kAB, rows, in, out)});
+        for (int i = 0; i < times; i++) parts.push_back(work);
+    };
+    linear(128, 128, 16);
+    linear(128, 352, 8);
+    linear(352, 128, 4);
+    linear(128, 256, 1);
+    return all_of(parts);
+}
+
+Work llama_step(What what) {
+    Rng rng(1);
+    auto model = std::make_shared<LlamaForCausalLM>(LlamaConfig(), &rng);
+    if (what != What::kFull) {
+        AdapterConfig config = config_for(what, 8, Axis::kOut, NormGradient::kExact);
+        config.exclude_modules = {"lm_head"};
+        attach(*model, config, rng);
+    }
+    auto adam = std::make_shared<Adam>(model->parameters(), AdamOptions{.lr = 1e-4});
+    std::vector<int> ids, next;
+    for (int64_t i = 0; i < kWindows * kTime; i++) {
+        ids.push_back(int(rng.below(256)));
+        next.push_back(int(rng.below(256)));
+    }
+    return [=] {
+        adam->zero_grad();
+        backward(cross_entropy(model->lookup(ids), next));
+        adam->step();
+    };
+}
+
+// Attention alone, forward and backward, once per layer.
+Work llama_attention() {
+    Rng rng(1);
+    const Shape shape{kWindows * kTime, kHeads * kHeadDim};
+    std::vector<Tensor> x;
+    for (int i = 0; i < 3; i++) x.push_back(normal(shape, 0, 1, rng).set_requires_grad());
+    const Tensor dy = normal(shape, 0, 1, rng);
+    return [=]() mutable {
+        for (int layer = 0; layer < 4; layer++) {
+            for (Tensor& input : x) input.zero_grad();
+            backward(causal_attention(x[0], x[1], x[2], kHeads, kHeads, kTime), dy);
+        }
+    };
+}
+
 }  // namespace
 
 // ---- the list -----------------------------------------------------------------------------------
@@ -253,6 +328,12 @@ std::vector<Case> all_cases() {
         add("mnist", "DoRA merged" + name, "LoRA",
             [=] { return mnist_step(What::kDoRAMerged, 64, axis); }, lora);
     }
+    add("gpt", "full", "floor", [] { return llama_step(What::kFull); }, floor_of_llama);
+    add("gpt", "attention", "full", llama_attention, [] { return llama_step(What::kFull); });
+    add("gpt", "LoRA", "full", [] { return llama_step(What::kLoRA); },
+        [] { return llama_step(What::kFull); });
+    add("gpt", "DoRA per output", "LoRA", [] { return llama_step(What::kDoRA); },
+        [] { return llama_step(What::kLoRA); });
     struct Wide {
         int64_t width, batch, rank;
     };
