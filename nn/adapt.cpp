@@ -5,7 +5,7 @@
 #include <cstdio>     // snprintf
 
 #include "core/ops.h"  // clone
-#include "nn/embedding.h"
+#include "nn/embedding_adapter.h"
 
 namespace slim {
 

@@ -6,7 +6,7 @@
 #include <cstdio>     // fprintf
 
 #include "core/ops.h"
-#include "nn/embedding.h"
+#include "nn/embedding_adapter.h"
 #include "nn/peft_config.h"
 #include "nn/sequential.h"
 

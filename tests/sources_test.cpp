@@ -15,7 +15,7 @@
 #include <sstream>
 
 #include "nn/dora.h"
-#include "nn/embedding.h"
+#include "nn/embedding_adapter.h"
 #include "nn/peft.h"
 #include "nn/sequential.h"
 #include "optim/adam.h"

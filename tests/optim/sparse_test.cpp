@@ -1,5 +1,5 @@
 // Gradients of some rows only: how they add up, and how the optimisers follow them.
-#include "nn/embedding.h"
+#include "nn/embedding_adapter.h"
 #include "core/row_gradient.h"
 #include "optim/adam.h"
 #include "optim/sgd.h"

@@ -22,7 +22,7 @@
 #include "apps/program.h"
 #include "core/autograd.h"
 #include "core/ops.h"
-#include "nn/embedding.h"
+#include "nn/embedding_adapter.h"
 #include "nn/peft.h"
 #include "nn/peft_config.h"
 #include "nn/state_file.h"

@@ -1,0 +1,98 @@
+// LoRA and DoRA around an Embedding.
+//
+//     y_t = E[id_t] + s A[id_t] B            LoRA: A [num_embeddings, rank], B [rank, dim]
+//     y_t = c . (E[id_t] + s A[id_t] B)      DoRA: c = m / norm of the columns of E + s A B
+//
+// The LoRA paper and PEFT write the change as B A with A [rank, num_embeddings] and B [dim, rank].
+// Here both are held the other way round, in the order of the table's own axes: what A knows about
+// a token is then one row of it, which a lookup can copy, and whose gradient can be one of rows.
+//
+// A starts at zero and B at N(0, 1) (but see InitA::kTutorial), so that a fresh adapter changes
+// nothing and a row of A that is never looked up stays zero. So does the row of padding_idx, to
+// which no gradient goes: padding stays what it is in the table. A's gradient is made as the
+// table's options say (sparse, scale_grad_by_freq). max_norm is the table's alone: A is never
+// shortened.
+//
+// Of AdapterConfig, axis is about Linear and means nothing here.
+#pragma once
+
+#include "core/random.h"
+#include "nn/adapter.h"
+#include "nn/embedding.h"
+
+namespace slim {
+
+// The adapter's own branch: ids -> s dropout(A[ids]) B. Dropout, while training, zeroes single
+// numbers of the rows that were looked up and scales the rest by 1 / (1 - p): the input that it has
+// in a Linear is here an id.
+struct LoRAEmbeddingLayer : Module {
+    Tensor A, B;  // [num_embeddings, rank], [rank, dim]
+    AdapterConfig config;
+    EmbeddingOptions lookup_options;
+    Rng rng;  // for dropout
+
+    LoRAEmbeddingLayer(const Embedding& table, const AdapterConfig& config, Rng& seed);
+
+    double scaling() const { return config.scaling_factor(); }
+    Tensor delta_weight() const;  // s A B [num_embeddings, dim], what merging adds to the table
+
+    std::string name() const override { return "LoRAEmbeddingLayer"; }
+    std::string extra() const override;
+    std::vector<Member> members() override { return {{"A", A}, {"B", B}, {"rng", rng}}; }
+    Tensor lookup(std::span<const int> ids) override;
+};
+
+// What LoRA and DoRA around an Embedding share.
+struct EmbeddingAdapter : Adapter {
+    std::shared_ptr<Embedding> embedding;
+    LoRAEmbeddingLayer lora;
+
+    // Around a module that must be an Embedding, or around a new one.
+    EmbeddingAdapter(const ModulePtr& embedding, const AdapterConfig& config, Rng& seed);
+    EmbeddingAdapter(int64_t num_embeddings, int64_t dim, const AdapterConfig& config, Rng& seed,
+                     EmbeddingOptions table = {});
+
+    // The table [num_embeddings, dim] with the adapter's change in it; differentiable.
+    virtual Tensor merged_weight(const Tensor& table) const = 0;
+
+    std::vector<Member> members() override { return {{"embedding", *embedding}, {"lora", lora}}; }
+    const AdapterConfig& config() const override { return lora.config; }
+    const char* magnitude_per() const override { return "dimension"; }
+    ModulePtr base() const override { return embedding; }
+    ModulePtr merged() const override;
+    std::vector<AdapterTensor> adapter_tensors() override;
+};
+
+struct EmbeddingWithLoRA : EmbeddingAdapter {
+    using EmbeddingAdapter::EmbeddingAdapter;
+    std::string name() const override { return "EmbeddingWithLoRA"; }
+    Tensor merged_weight(const Tensor& table) const override;  // table + s A B
+    Tensor lookup(std::span<const int> ids) override;
+};
+
+// One magnitude per embedding dimension: the norms are those of the columns, over the vocabulary.
+// The exact gradient of a norm reaches every row of A, seen or not, which makes A's gradient dense
+// and ends the promise that unseen rows stay zero. NormGradient::kDetached keeps both.
+//
+// The row of padding_idx is scaled by c like the others, as in PEFT; its row of A gets no gradient.
+// When max_norm shortens rows of the table, the norms follow, so that c, and with it every other
+// row, changes a little: merge when the rows that matter have been looked up.
+struct EmbeddingWithDoRA : EmbeddingAdapter {
+    EmbeddingWithDoRA(const ModulePtr& embedding, const AdapterConfig& config, Rng& seed);
+
+    std::string name() const override { return "EmbeddingWithDoRA"; }
+    std::vector<Member> members() override {
+        return {{"embedding", *embedding}, {"lora", lora}, {"m", m}};
+    }
+    Tensor merged_weight(const Tensor& table) const override;
+    Tensor lookup(std::span<const int> ids) override;
+
+private:
+    Tensor without_padding_gradient(const Tensor& table) const;
+    Tensor scale_of(const Tensor& V) const;
+    Tensor scale();
+
+    DoraScale scale_;
+};
+
+}  // namespace slim
