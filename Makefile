@@ -27,7 +27,7 @@ $(BUILD)/obj/tests/%: private FLAGS += -O0 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
 PROGRAMS = $(BUILD)/bench $(BUILD)/mnist $(BUILD)/study $(BUILD)/predict $(BUILD)/adapter $(BUILD)/graph \
              $(BUILD)/notebook $(BUILD)/tokens $(BUILD)/gpt $(BUILD)/pictures $(if $(MPI),$(BUILD)/mnist_mpi)
 LIBRARY  = $(BUILD)/libslimgrad.a
-SOURCES  = $(wildcard core/*.cpp data/*.cpp nn/*.cpp optim/*.cpp)
+SOURCES  = $(wildcard core/*.cpp data/*.cpp nn/*.cpp nn/*/*.cpp optim/*.cpp)
 TESTS    = $(wildcard tests/*.cpp tests/core/*.cpp tests/data/*.cpp tests/nn/*.cpp \
              tests/optim/*.cpp tests/apps/*.cpp tests/reference/*.cpp)
 # Programs that the tests call, too. Their main is apps/main.cpp.
@@ -172,7 +172,7 @@ $(BUILD)/reading_path: $(BUILD)/obj/tests/reading_path/step.o $(LIBRARY)
 check-includes:  ## no folder includes one that comes after it: core, data, nn, optim, apps
 	@! grep -nE '#include "(data|nn|optim|apps|tests)/' core/*.h core/*.cpp
 	@! grep -nE '#include "(nn|optim|apps|tests)/' data/*.h data/*.cpp
-	@! grep -nE '#include "(optim|apps|tests)/' nn/*.h nn/*.cpp
+	@! grep -nE '#include "(optim|apps|tests)/' nn/*.h nn/*.cpp nn/*/*
 	@! grep -nE '#include "(apps|tests)/' optim/*.h optim/*.cpp
 	@! grep -rlE '#include <(cblas|nlohmann|stb|mpi)' core data nn optim apps | \
 	  grep -vxE 'core/gemm.cpp|data/json.cpp|data/image.cpp|apps/mpi/mnist_mpi.cpp'
@@ -196,7 +196,7 @@ endif
 # Lessons for gdb: the lesson and the files that a walk goes through, compiled with -O0.
 WALKED = $(patsubst %.cpp,$(BUILD)/obj/gdb/%.o,$(wildcard $(addsuffix .cpp,core/activations \
            core/arithmetic core/autograd core/broadcast \
-           core/matmul core/reduce nn/linear nn/lora* nn/dora*)))
+           core/matmul core/reduce nn/linear nn/adapters/lora nn/adapters/dora*)))
 $(BUILD)/obj/gdb/%.o: %.cpp
 	@mkdir -p $(@D)
 	@echo "  compile $<, for gdb"

@@ -7,9 +7,9 @@
 #include <cstdio>
 #include <filesystem>  // equivalent
 
-#include "apps/report/adapter_report.h"
 #include "apps/program.h"
-#include "nn/peft.h"
+#include "apps/report/adapter_report.h"
+#include "nn/peft/peft.h"
 
 namespace slim {
 

@@ -9,7 +9,7 @@
 
 #include "apps/program.h"
 #include "apps/report/report.h"
-#include "nn/adapt.h"
+#include "nn/adapters/adapt.h"
 #include "nn/sequential.h"
 
 namespace slim {

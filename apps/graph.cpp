@@ -9,7 +9,7 @@
 #include "core/graph.h"
 #include "core/ops.h"
 #include "core/random.h"
-#include "nn/dora.h"
+#include "nn/adapters/dora.h"
 
 using namespace slim;
 

@@ -18,7 +18,7 @@
 #include "core/random.h"
 #include "core/trace.h"
 #include "data/json.h"
-#include "nn/peft.h"
+#include "nn/peft/peft.h"
 #include "nn/state_file.h"
 #include "optim/adam.h"
 #include "optim/checkpoint.h"

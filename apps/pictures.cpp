@@ -10,7 +10,7 @@
 #include "apps/report/drawing.h"
 #include "core/ops.h"
 #include "core/random.h"
-#include "nn/dora.h"
+#include "nn/adapters/dora.h"
 
 using namespace slim;
 

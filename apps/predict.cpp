@@ -22,7 +22,7 @@
 #include "data/csv.h"
 #include "data/image.h"
 #include "data/mnist.h"
-#include "nn/peft.h"
+#include "nn/peft/peft.h"
 #include "nn/sequential.h"
 #include "nn/state_file.h"
 #include "optim/adam.h"

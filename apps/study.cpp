@@ -14,8 +14,8 @@
 #include "apps/report/drawing.h"
 #include "core/autograd.h"
 #include "core/ops.h"
+#include "nn/adapters/lora.h"
 #include "nn/linear.h"
-#include "nn/lora.h"
 #include "nn/state_file.h"
 #include "optim/adam.h"
 

@@ -18,7 +18,7 @@
 #include "core/storage.h"
 #include "data/file.h"
 #include "nn/activation.h"
-#include "nn/adapt.h"
+#include "nn/adapters/adapt.h"
 #include "nn/embedding.h"
 #include "nn/recompute.h"
 #include "nn/sequential.h"

@@ -11,7 +11,7 @@
 #include <cstring>  // memcmp, memcpy
 
 #include "data/safetensors.h"
-#include "nn/adapter.h"
+#include "nn/adapters/adapter.h"
 #include "nn/linear.h"
 
 namespace slim {

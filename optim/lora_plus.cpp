@@ -3,7 +3,7 @@
 
 #include <set>
 
-#include "nn/adapter.h"
+#include "nn/adapters/adapter.h"
 
 namespace slim {
 

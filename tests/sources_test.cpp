@@ -14,9 +14,9 @@
 //     B @ A where A is [in, rank] and B [rank, out] (4): the shapes do not fit; A @ B does
 #include <sstream>
 
-#include "nn/dora.h"
-#include "nn/embedding_adapter.h"
-#include "nn/peft.h"
+#include "nn/adapters/dora.h"
+#include "nn/adapters/embedding_adapter.h"
+#include "nn/peft/peft.h"
 #include "nn/sequential.h"
 #include "optim/adam.h"
 #include "tests/data/scratch.h"

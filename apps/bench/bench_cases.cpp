@@ -10,9 +10,9 @@
 #include "core/random.h"
 #include "core/transformer.h"
 #include "data/batches.h"
-#include "nn/adapt.h"
+#include "nn/adapters/adapt.h"
 #include "nn/embedding.h"
-#include "nn/llama.h"
+#include "nn/llama/llama.h"
 #include "nn/sequential.h"
 #include "optim/adam.h"
 

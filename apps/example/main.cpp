@@ -5,7 +5,7 @@
 #include "core/autograd.h"
 #include "core/ops.h"
 #include "core/version.h"
-#include "nn/adapt.h"
+#include "nn/adapters/adapt.h"
 #include "nn/sequential.h"
 #include "optim/adam.h"
 

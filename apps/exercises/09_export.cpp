@@ -10,7 +10,7 @@
 #include "apps/exercises/check.h"
 #include "core/autograd.h"
 #include "core/ops.h"
-#include "nn/peft.h"
+#include "nn/peft/peft.h"
 #include "nn/sequential.h"
 #include "nn/state_file.h"
 

@@ -7,7 +7,7 @@
 
 #include "core/autograd.h"
 #include "core/random.h"
-#include "nn/adapter.h"
+#include "nn/adapters/adapter.h"
 
 namespace slim {
 

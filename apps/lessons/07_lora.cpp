@@ -28,7 +28,7 @@
 #include "core/autograd.h"
 #include "core/ops.h"
 #include "core/random.h"
-#include "nn/lora.h"
+#include "nn/adapters/lora.h"
 #include "optim/adam.h"
 
 using namespace slim;

@@ -29,7 +29,7 @@
 #include "core/autograd.h"
 #include "core/ops.h"
 #include "core/random.h"
-#include "nn/dora.h"
+#include "nn/adapters/dora.h"
 #include "optim/adam.h"
 
 using namespace slim;

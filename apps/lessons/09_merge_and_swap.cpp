@@ -29,7 +29,7 @@
 #include "core/autograd.h"
 #include "core/ops.h"
 #include "core/random.h"
-#include "nn/adapt.h"
+#include "nn/adapters/adapt.h"
 #include "nn/sequential.h"
 
 using namespace slim;

@@ -17,7 +17,7 @@
 #include "core/gemm.h"
 #include "core/ops.h"
 #include "data/json.h"
-#include "nn/adapt.h"
+#include "nn/adapters/adapt.h"
 #include "nn/sequential.h"
 #include "nn/state_file.h"
 #include "optim/adam.h"

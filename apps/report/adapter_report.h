@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "nn/peft.h"
+#include "nn/peft/peft.h"
 
 namespace slim {
 

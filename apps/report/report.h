@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "data/mnist.h"
-#include "nn/adapt.h"
+#include "nn/adapters/adapt.h"
 #include "optim/trainer.h"
 
 namespace slim {

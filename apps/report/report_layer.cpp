@@ -7,7 +7,7 @@
 #include "apps/report/drawing.h"
 #include "core/autograd.h"
 #include "core/ops.h"
-#include "nn/dora.h"
+#include "nn/adapters/dora.h"
 
 namespace slim {
 

@@ -3,8 +3,8 @@
 #include <map>
 
 #include "data/json.h"
-#include "nn/peft.h"
-#include "nn/pretrained.h"
+#include "nn/llama/pretrained.h"
+#include "nn/peft/peft.h"
 #include "tests/apps/run.h"
 #include "tests/testing.h"
 

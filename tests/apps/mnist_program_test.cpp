@@ -4,7 +4,7 @@
 #include "apps/experiment.h"
 #include "apps/report/drawing.h"  // format
 #include "data/json.h"
-#include "nn/peft.h"
+#include "nn/peft/peft.h"
 #include "nn/state_file.h"
 #include "tests/apps/run.h"
 #include "tests/data/write_idx.h"

@@ -1,6 +1,6 @@
 // End to end on real digits, when data/mnist holds them: pretrain, adapt, fine-tune, compare.
 #include "data/mnist.h"
-#include "nn/adapt.h"
+#include "nn/adapters/adapt.h"
 #include "nn/sequential.h"
 #include "optim/adam.h"
 #include "optim/trainer.h"

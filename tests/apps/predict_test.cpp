@@ -5,7 +5,7 @@
 
 #include "data/batches.h"
 #include "data/image.h"
-#include "nn/peft.h"
+#include "nn/peft/peft.h"
 #include "nn/sequential.h"
 #include "nn/state_file.h"
 #include "tests/apps/run.h"

@@ -14,7 +14,7 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "nn/peft.h"
+#include "nn/peft/peft.h"
 #include "nn/sequential.h"
 #include "nn/state_file.h"
 

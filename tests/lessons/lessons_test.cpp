@@ -187,7 +187,7 @@ void walk_through_layer(const std::string& lesson, const std::string& layer,
 
 TEST_CASE("gdb walks through a LoRA layer: forward, graph, backward, gradients") {
     walk_through_layer("07_lora", "LinearWithLoRA", {"A", "B"},
-                       {"slim::LinearWithLoRA::forward (this=", "nn/lora.cpp:",
+                       {"slim::LinearWithLoRA::forward (this=", "nn/adapters/lora.cpp:",
                         "$1 = Tensor (64, 8) leaf, grad no, [",
                         "Value returned is $2 = ", "Tensor (64, 6) ",
                         "$t0 = ", "(2, 8), requires_grad\n", "(6, 2), requires_grad\n",
@@ -197,7 +197,7 @@ TEST_CASE("gdb walks through a LoRA layer: forward, graph, backward, gradients")
 
 TEST_CASE("gdb walks through a DoRA layer: forward, graph, backward, gradients") {
     walk_through_layer("08_dora", "LinearWithDoRA", {"p.A", "p.B", "p.m"},
-                       {"slim::LinearWithDoRA::forward (this=", "nn/dora.cpp:",
+                       {"slim::LinearWithDoRA::forward (this=", "nn/adapters/dora.cpp:",
                         "$1 = Tensor (3, 2) leaf, grad no, [",
                         "Value returned is $2 = ", "Tensor (3, 2) ",
                         "$t0 = ", "leaf (1, 2), requires_grad\n", "slim::backward (loss=",

@@ -1,5 +1,5 @@
 // Choosing modules, attaching adapters to them, freezing, and the report of what is trained.
-#include "nn/adapt.h"
+#include "nn/adapters/adapt.h"
 
 #include "nn/activation.h"
 #include "nn/sequential.h"

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "nn/peft.h"
+#include "nn/peft/peft.h"
 #include "nn/state_file.h"
 #include "tests/data/scratch.h"
 #include "tests/nn/net.h"

@@ -8,7 +8,7 @@
 #include <memory>
 #include <string>
 
-#include "nn/dora.h"
+#include "nn/adapters/dora.h"
 #include "tests/reference/reference.h"
 #include "tests/testing.h"
 

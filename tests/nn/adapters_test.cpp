@@ -2,7 +2,7 @@
 #include <limits>
 
 #include "nn/activation.h"
-#include "nn/adapt.h"
+#include "nn/adapters/adapt.h"
 #include "nn/sequential.h"
 #include "tests/nn/net.h"
 #include "tests/testing.h"

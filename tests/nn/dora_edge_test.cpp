@@ -3,7 +3,7 @@
 #include <functional>
 
 #include "core/gemm.h"
-#include "nn/dora.h"
+#include "nn/adapters/dora.h"
 #include "nn/dropout.h"
 #include "optim/sgd.h"
 #include "tests/nn/adapters.h"

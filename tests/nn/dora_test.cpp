@@ -1,8 +1,8 @@
 // DoRA: the definition against PyTorch, the factored form against the definition, and gradients.
-#include "nn/dora.h"
+#include "nn/adapters/dora.h"
 
 #include "core/gemm.h"
-#include "nn/adapt.h"
+#include "nn/adapters/adapt.h"
 #include "nn/sequential.h"
 #include "tests/nn/adapters.h"
 

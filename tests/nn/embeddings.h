@@ -1,7 +1,7 @@
 // What the tests of Embedding and of its adapters share.
 #pragma once
 
-#include "nn/embedding_adapter.h"
+#include "nn/adapters/embedding_adapter.h"
 #include "tests/nn/adapters.h"
 
 namespace slim {

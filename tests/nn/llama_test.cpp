@@ -1,11 +1,11 @@
 // Llama: names, gradients, masks, checkpointed layers, writing, adapters, and its files.
-#include "nn/llama.h"
+#include "nn/llama/llama.h"
 
 #include "data/json.h"
 #include "data/safetensors.h"
-#include "nn/adapt.h"
-#include "nn/generate.h"
-#include "nn/pretrained.h"
+#include "nn/adapters/adapt.h"
+#include "nn/llama/generate.h"
+#include "nn/llama/pretrained.h"
 #include "optim/adam.h"
 #include "tests/data/scratch.h"
 #include "tests/testing.h"

@@ -1,5 +1,5 @@
 // LoRA: the branch, the layer, their initialisation, and what a fresh adapter must not change.
-#include "nn/lora.h"
+#include "nn/adapters/lora.h"
 
 #include "core/gemm.h"
 #include "nn/sequential.h"

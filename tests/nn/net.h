@@ -7,7 +7,7 @@
 #include "core/autograd.h"
 #include "core/ops.h"
 #include "core/random.h"
-#include "nn/embedding_adapter.h"
+#include "nn/adapters/embedding_adapter.h"
 #include "nn/linear.h"
 #include "nn/module.h"
 

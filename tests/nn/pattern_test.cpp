@@ -1,5 +1,5 @@
 // Regular expressions for module names: Python's meaning, and time that is bounded.
-#include "nn/pattern.h"
+#include "nn/adapters/pattern.h"
 
 #include <chrono>
 

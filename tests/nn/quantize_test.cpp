@@ -3,7 +3,7 @@
 
 #include <limits>
 
-#include "nn/adapt.h"
+#include "nn/adapters/adapt.h"
 #include "optim/adam.h"
 #include "tests/nn/adapters.h"
 

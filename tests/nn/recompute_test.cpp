@@ -2,7 +2,7 @@
 #include "nn/recompute.h"
 
 #include "nn/activation.h"
-#include "nn/adapt.h"
+#include "nn/adapters/adapt.h"
 #include "nn/dropout.h"
 #include "nn/sequential.h"
 #include "tests/testing.h"

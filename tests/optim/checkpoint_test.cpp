@@ -7,7 +7,7 @@
 
 #include "data/safetensors.h"
 #include "nn/activation.h"
-#include "nn/adapt.h"
+#include "nn/adapters/adapt.h"
 #include "nn/dropout.h"
 #include "nn/sequential.h"
 #include "optim/adam.h"

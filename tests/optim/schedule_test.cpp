@@ -1,7 +1,7 @@
 // Learning rate schedules, and the norm of the gradients.
 #include "optim/schedule.h"
 
-#include "nn/adapt.h"
+#include "nn/adapters/adapt.h"
 #include "nn/sequential.h"
 #include "optim/clip.h"
 #include "optim/lora_plus.h"

@@ -1,6 +1,6 @@
 // Gradients of some rows only: how they add up, and how the optimisers follow them.
-#include "nn/embedding_adapter.h"
 #include "core/row_gradient.h"
+#include "nn/adapters/embedding_adapter.h"
 #include "optim/adam.h"
 #include "optim/sgd.h"
 #include "tests/testing.h"

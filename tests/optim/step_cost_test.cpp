@@ -1,7 +1,7 @@
 // What a training step costs: the calls of gemm and their work, counted against a list of the
 // products that the mathematics asks for, and memory asked of the system, which is none.
 #include "core/gemm.h"
-#include "nn/adapt.h"
+#include "nn/adapters/adapt.h"
 #include "nn/sequential.h"
 #include "optim/adam.h"
 #include "tests/testing.h"

@@ -3,8 +3,8 @@
 
 #include <csignal>
 
-#include "nn/adapt.h"
-#include "nn/llama.h"
+#include "nn/adapters/adapt.h"
+#include "nn/llama/llama.h"
 #include "optim/adam.h"
 #include "optim/schedule.h"
 #include "tests/data/scratch.h"

@@ -3,7 +3,7 @@
 
 #include <csignal>
 
-#include "nn/adapt.h"
+#include "nn/adapters/adapt.h"
 #include "nn/dropout.h"
 #include "nn/linear.h"
 #include "nn/sequential.h"

@@ -21,8 +21,8 @@
 #include "core/ops.h"
 #include "data/json.h"
 #include "data/safetensors.h"
-#include "nn/peft.h"
-#include "nn/pretrained.h"
+#include "nn/llama/pretrained.h"
+#include "nn/peft/peft.h"
 #include "optim/adam.h"
 
 using namespace slim;

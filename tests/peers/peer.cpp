@@ -22,9 +22,9 @@
 #include "apps/program.h"
 #include "core/autograd.h"
 #include "core/ops.h"
-#include "nn/embedding_adapter.h"
-#include "nn/peft.h"
-#include "nn/peft_config.h"
+#include "nn/adapters/embedding_adapter.h"
+#include "nn/peft/peft.h"
+#include "nn/peft/peft_config.h"
 #include "nn/state_file.h"
 #include "optim/sgd.h"
 

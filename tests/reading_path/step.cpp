@@ -4,7 +4,7 @@
 #include "core/ops.h"
 #include "data/batches.h"
 #include "data/mnist.h"
-#include "nn/adapt.h"
+#include "nn/adapters/adapt.h"
 #include "nn/sequential.h"
 #include "optim/adam.h"
 

@@ -6,7 +6,7 @@
 //
 // where |W_j|^2 is computed once, A W^T is [rank, out] and A A^T is [rank, rank]. Columns are the
 // same with the roles of A and B exchanged: B^T W is [rank, in] and B^T B is [rank, rank].
-#include "nn/dora_scale.h"
+#include "nn/adapters/dora_scale.h"
 
 #include <bit>     // bit_cast
 #include <cmath>   // sqrt, fabs

@@ -1,5 +1,5 @@
 // The options of adapters. See adapter.h.
-#include "nn/adapter.h"
+#include "nn/adapters/adapter.h"
 
 #include <cmath>  // isfinite, sqrt
 

@@ -1,13 +1,13 @@
 // PEFT's adapter folders. See peft.h.
-#include "nn/peft.h"
+#include "nn/peft/peft.h"
 
 #include <algorithm>  // copy_n, max
 #include <cmath>      // fabs, isfinite
 #include <cstdio>     // fprintf
 
 #include "core/ops.h"
-#include "nn/embedding_adapter.h"
-#include "nn/peft_config.h"
+#include "nn/adapters/embedding_adapter.h"
+#include "nn/peft/peft_config.h"
 #include "nn/sequential.h"
 
 namespace slim {

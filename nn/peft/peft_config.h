@@ -2,7 +2,7 @@
 #pragma once
 
 #include "data/json.h"
-#include "nn/adapt.h"
+#include "nn/adapters/adapt.h"
 
 namespace slim {
 

@@ -8,7 +8,7 @@
 //     per input:   y = (c . x) W^T + s (c . x) A^T B^T + b  c scales the columns of x
 //
 // and n follows from small products: dora_scale() in dora_scale.cpp.
-#include "nn/dora.h"
+#include "nn/adapters/dora.h"
 
 #include "core/autograd.h"
 #include "core/ops.h"

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "core/random.h"
-#include "nn/adapter.h"
+#include "nn/adapters/adapter.h"
 #include "nn/linear.h"
 
 namespace slim {

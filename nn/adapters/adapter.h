@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "nn/dora_scale.h"  // Axis, NormGradient
+#include "nn/adapters/dora_scale.h"  // Axis, NormGradient
 #include "nn/module.h"
 
 namespace slim {

@@ -8,7 +8,7 @@
 
 #include <memory>
 
-#include "nn/llama.h"
+#include "nn/llama/llama.h"
 
 namespace slim {
 

@@ -1,5 +1,5 @@
 // The matcher. See pattern.h.
-#include "nn/pattern.h"
+#include "nn/adapters/pattern.h"
 
 #include <algorithm>  // any_of
 #include <cctype>     // isdigit, ispunct

@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "nn/adapter.h"
-#include "nn/pattern.h"
+#include "nn/adapters/adapter.h"
+#include "nn/adapters/pattern.h"
 
 namespace slim {
 

@@ -17,7 +17,7 @@
 #pragma once
 
 #include "core/random.h"
-#include "nn/adapter.h"
+#include "nn/adapters/adapter.h"
 #include "nn/embedding.h"
 
 namespace slim {

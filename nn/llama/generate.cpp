@@ -1,5 +1,5 @@
 // Writes text. See generate.h.
-#include "nn/generate.h"
+#include "nn/llama/generate.h"
 
 #include <algorithm>  // copy_n, max_element, min, nth_element
 #include <cmath>      // exp, isfinite

@@ -13,10 +13,10 @@
 #include <string>
 #include <vector>
 
-#include "nn/dora.h"
-#include "nn/lora.h"
+#include "nn/adapters/dora.h"
+#include "nn/adapters/lora.h"
+#include "nn/adapters/select.h"
 #include "nn/module.h"
-#include "nn/select.h"
 
 namespace slim {
 

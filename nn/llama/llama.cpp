@@ -1,5 +1,5 @@
 // Llama. See llama.h; the ops are in core/transformer.cpp.
-#include "nn/llama.h"
+#include "nn/llama/llama.h"
 
 #include <algorithm>  // min
 

@@ -1,5 +1,5 @@
 // PEFT's adapter_config.json. See peft_config.h.
-#include "nn/peft_config.h"
+#include "nn/peft/peft_config.h"
 
 #include <algorithm>  // find
 #include <cmath>      // fabs, floor, sqrt

@@ -10,8 +10,8 @@
 // ever forming V: see dora.cpp for how, and for what that saves.
 #pragma once
 
-#include "nn/dora_scale.h"
-#include "nn/lora.h"
+#include "nn/adapters/dora_scale.h"
+#include "nn/adapters/lora.h"
 
 namespace slim {
 

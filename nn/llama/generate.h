@@ -1,7 +1,7 @@
 // Writes text with a language model.
 #pragma once
 
-#include "nn/llama.h"
+#include "nn/llama/llama.h"
 
 namespace slim {
 

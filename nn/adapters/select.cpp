@@ -1,5 +1,5 @@
 // Choosing modules by name. See select.h.
-#include "nn/select.h"
+#include "nn/adapters/select.h"
 
 #include <algorithm>  // all_of, find
 

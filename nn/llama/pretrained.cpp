@@ -1,11 +1,11 @@
 // A Llama's files. See pretrained.h.
-#include "nn/pretrained.h"
+#include "nn/llama/pretrained.h"
 
 #include <cmath>  // isfinite
 
 #include "data/json.h"
 #include "data/safetensors.h"
-#include "nn/adapter.h"
+#include "nn/adapters/adapter.h"
 #include "nn/linear.h"
 
 namespace slim {

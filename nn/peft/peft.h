@@ -22,7 +22,7 @@
 
 #include "data/json.h"
 #include "data/safetensors.h"
-#include "nn/adapt.h"
+#include "nn/adapters/adapt.h"
 
 namespace slim {
 

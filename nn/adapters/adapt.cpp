@@ -1,11 +1,11 @@
 // Adapting models. See adapt.h.
-#include "nn/adapt.h"
+#include "nn/adapters/adapt.h"
 
 #include <algorithm>  // any_of
 #include <cstdio>     // snprintf
 
 #include "core/ops.h"  // clone
-#include "nn/embedding_adapter.h"
+#include "nn/adapters/embedding_adapter.h"
 
 namespace slim {
 

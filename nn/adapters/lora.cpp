@@ -1,5 +1,5 @@
 // LoRA. See lora.h.
-#include "nn/lora.h"
+#include "nn/adapters/lora.h"
 
 #include <cmath>  // sqrt
 

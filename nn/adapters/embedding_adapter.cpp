@@ -1,9 +1,10 @@
 // LoRA and DoRA around an Embedding. See embedding_adapter.h.
-#include "nn/embedding_adapter.h"
+#include "nn/adapters/embedding_adapter.h"
 
 #include <algorithm>  // fill_n
 #include <numeric>    // iota
 
+#include "core/autograd.h"
 #include "core/ops.h"
 
 namespace slim {
