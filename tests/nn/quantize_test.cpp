@@ -341,7 +341,7 @@ static void check_as_around_restored(AdapterConfig options, Shape s) {
     Rng rng(7);
     for (const Quantization kind : kKinds) {
         auto linear = quantized_layer(s[1], s[2], kind, rng);
-        auto restored = std::make_shared<Linear>(linear->weight.quantized->dequantized(), linear->bias);
+        auto restored = std::make_shared<Linear>(linear->weight.to_tensor(), linear->bias);
         Layer around_quantized(linear, options, rng), around_restored(restored, options, rng);
         train_by_chance(around_quantized, rng);
         StateDict state = around_quantized.state_dict();
