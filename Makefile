@@ -176,7 +176,7 @@ test-course:  ## the exercises: untouched, with right and with wrong answers; gd
 clean:  ## remove build/
 	rm -rf build
 help:  ## this list
-	@grep -hE '^[a-z -]+:.*##' Makefile | sed -E 's/^([a-z -]+):.*## /  \1\t/' | expand -t 20
+	@grep -hE '^[a-z -]+:.*##' Makefile | sed -E 's/^([a-z -]+):.*## /  \1\t/' | expand -t 24
 	@echo "  switches: DEBUG=1 (-O0)  SAN=1 (address and undefined behaviour)  REAL=double"
 	@echo "            PORTABLE=1 (without -march=native)  CXX=clang++  ARGS='--epochs 3' (for run)"
 	@echo "            MPI=1 (all, deps: also build/mnist_mpi, for several processes; Open MPI)"
