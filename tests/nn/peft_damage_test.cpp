@@ -41,4 +41,15 @@ TEST_CASE("load_adapter: files cut off at any byte, and configurations with any 
     }
 }
 
+TEST_CASE("fault: a configuration of more than 16 MB is refused before it is parsed") {
+    const AdapterFolder folder(true);
+    folder.write();
+    const std::string path = folder.path + "/adapter_config.json";
+    const std::string config = text_of(path);
+    overwrite(path, config + std::string((1 << 24) - config.size(), ' '));
+    load_adapter(folder.path);  // 16 MB, and still the same JSON
+    overwrite(path, config + std::string((1 << 24) - config.size() + 1, ' '));
+    CHECK_ERROR(load_adapter(folder.path), path, "too large", "16777217", "16777216");
+}
+
 }  // namespace slim
