@@ -317,7 +317,8 @@ void weight_study(const Settings& s, MLP& base, const Task& task) {
         ", " + to_text(s.epochs) + " epochs, rank " + to_text(s.rank) +
         ". In the paper the correlations are -0.62 (full), +0.83 (LoRA) and -0.31 (DoRA).",
         "<h2>Magnitude and direction</h2>\n<p>A marker for each layer (by its shape) and "
-        "checkpoint: how far the rows of its weight have turned, and how far their lengths have changed.</p>\n"
+        "checkpoint: how far the rows of its weight have turned, and how far their norms have "
+        "changed.</p>\n"
         "<div class=\"two\">\n" + charts + "</div>\n<h2>Singular values of the change</h2>\n"
         "<p>LoRA's change has no more of them than its rank; DoRA's magnitudes add small others; "
         "full tuning uses many.</p>\n<div class=\"two\">\n" + spectra_charts + "</div>\n");

@@ -115,9 +115,10 @@ struct TrainReport {
 
 // Trains with cross-entropy. Says once on standard error when an epoch is no better than
 // guessing, and whether all ReLUs have died. Throws at the first loss that is not finite, and when
-// parameters are not finite after an epoch; the error says where. SIGINT (Ctrl-C), SIGTERM and SIGHUP end training
-// after the present step, and the checkpoint is written. rng draws the shuffled orders. A run that
-// is resumed from its checkpoint ends in the same bits as one that was never stopped.
+// parameters are not finite after an epoch; the error says where. SIGINT (Ctrl-C), SIGTERM and
+// SIGHUP end training after the present step, and the checkpoint is written. rng draws the shuffled
+// orders. A run that is resumed from its checkpoint ends in the same bits as one that was never
+// stopped.
 TrainReport train(Module& model, Optimizer& optimizer, const DataSet& images, Rng& rng,
                   const TrainOptions& options = {});
 

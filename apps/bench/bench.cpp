@@ -133,8 +133,8 @@ int bench(int argc, char** argv) {
 
     std::printf("OpenBLAS core %s, threads %d; median and quartiles of %ld ratios\n\n",
                 blas_core_name(), thread_count, long(pairs));
-    std::printf("%-36s %12s   %-12s %12s  %7s %7s %7s\n", "", "us", "against", "us", "ratio", "25 %",
-                "75 %");
+    std::printf("%-36s %12s   %-12s %12s  %7s %7s %7s\n", "", "us", "against", "us", "ratio",
+                "25 %", "75 %");
     Json::List rows;
     for (const Case& c : all_cases()) {
         if (only != "all" && only != c.group) continue;

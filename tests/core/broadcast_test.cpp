@@ -71,8 +71,10 @@ TEST_CASE("scale_shift: equal to mul_row and add_row, to the bit where c is 1") 
     const Tensor x = scale_shift(tensor({-0.0}, {1, 1}), ones({1}));
     CHECK(std::signbit(x.item()));  // nothing is added where there is no shift
     Tensor twice = random_tensor({2, 3}, rng);
-    check_op([](const std::vector<Tensor>& in) { return scale_shift(in[0] * in[0], in[1]) + in[0]; },
-             {twice, random_tensor({3}, rng)});
+    const auto f = [](const std::vector<Tensor>& in) {
+        return scale_shift(in[0] * in[0], in[1]) + in[0];
+    };
+    check_op(f, {twice, random_tensor({3}, rng)});
 }
 
 TEST_CASE("scale_shift: shapes that do not fit are errors") {
