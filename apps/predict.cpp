@@ -20,7 +20,7 @@
 #include "core/ops.h"
 #include "core/random.h"
 #include "data/csv.h"
-#include "data/image.h"
+#include "data/digit.h"
 #include "data/mnist.h"
 #include "nn/peft/peft.h"
 #include "nn/sequential.h"
@@ -92,7 +92,7 @@ void load_or_train(Module& model, const std::string& path, const std::string& da
     try {
         save_parameters(model, path);
         std::fprintf(stderr, "%s: written, for the next time\n", path.c_str());
-    } catch (const Error& e) {  // a folder of somebody else's: that is no reason not to go on
+    } catch (const Error& e) {  // not our folder: go on without the file
         std::fprintf(stderr, "%s\n", e.what());
     }
 }
@@ -222,7 +222,7 @@ int predict(int argc, char** argv) {
           "no picture was named. hint: try it with tests/pictures/3_white_on_black.png");
     ascii = ascii || !terminal_knows_utf8();
 
-    // Look at all pictures first: nobody waits for the training to learn of a wrong name.
+    // Look at all pictures first, so that a wrong name is an error before the training.
     std::vector<std::pair<std::string, Bytes>> digits;  // no pixels: a CSV file
     for (const std::string& path : paths) {
         try {

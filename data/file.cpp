@@ -101,7 +101,7 @@ Bytes read_file(const std::string& path, int64_t max_size) {
         const ssize_t n = uninterrupted(
             [&] { return ::read(file.number, bytes.data() + got, bytes.size() - got); });
         if (n < 0) fail(path, ": cannot be read: ", reason(errno));
-        if (n == 0) break;  // somebody has just shortened it
+        if (n == 0) break;  // another process has just shortened it
         got += size_t(n);
     }
     bytes.resize(got);

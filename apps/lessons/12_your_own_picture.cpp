@@ -35,7 +35,7 @@
 #include "core/autograd.h"
 #include "core/ops.h"
 #include "data/batches.h"
-#include "data/image.h"
+#include "data/digit.h"
 #include "data/mnist.h"
 #include "nn/sequential.h"
 #include "optim/adam.h"

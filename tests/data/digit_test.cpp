@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "data/image.h"
+#include "data/digit.h"
 #include "data/mnist.h"
 #include "tests/testing.h"
 

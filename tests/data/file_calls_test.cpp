@@ -113,7 +113,7 @@ TEST_CASE("fault: reads and writes of three bytes at a time make whole files") {
     CHECK(content(scratch / "file") == "0123456789abcdefg");
 }
 
-TEST_CASE("fault: a temporary file is never one that somebody else has made") {
+TEST_CASE("fault: a temporary file never replaces a file that is already there") {
     const ScratchFolder scratch;
     const Misbehave misbehave({});
     write_file(scratch / "file", {"text"});

@@ -2,7 +2,7 @@
 #include <algorithm>  // fill_n, reverse
 
 #include "core/random.h"
-#include "data/image.h"
+#include "data/digit.h"
 #include "tests/data/scratch.h"
 #include "tests/testing.h"
 
