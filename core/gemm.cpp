@@ -98,14 +98,9 @@ void blas_gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha) {
 // B for up to 1200 results, never with both transposed. So a product of medium size is cut into
 // blocks of C that they take. Each sum stays in one piece.
 
-static bool has_small_kernels() {
-    const std::string_view core = openblas_get_corename();
-    return core == "SkylakeX" || core == "Cooperlake" || core == "SapphireRapids";
-}
-
 bool blas_has_small_kernels() {
-    static const bool answer = has_small_kernels();
-    return answer;
+    static const std::string_view core = openblas_get_corename();
+    return core == "SkylakeX" || core == "Cooperlake" || core == "SapphireRapids";
 }
 
 void blocked_gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha) {

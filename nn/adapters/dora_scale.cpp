@@ -97,6 +97,13 @@ struct DoraScaleNode : Node {
         : Node("dora_scale", {A, B, m, W}), W(W), s(real(s)), axis(axis), gradient(gradient),
           K(axis == Axis::kOut ? transpose(B.detach()) : A.detach()) {}
 
+    // |V_j|^2 by the short formula.
+    std::vector<double> squared_norms(const std::vector<double>& weight_norms,
+                                      const Tensor& product) const;
+    // Sets |V_j|^2 from the definition, for the rows or columns j in which s B A nearly cancels W:
+    // there the terms of the short formula are large, their sum is small, and its digits are lost.
+    void recompute(const std::vector<bool>& wanted, std::vector<double>& squared) const;
+
     void backward(const Tensor& c) override {
         const Tensor &A = saved_tensor(0), &B = saved_tensor(1);
         const real *m = saved(2), *dc = c.grad_data();
@@ -150,36 +157,9 @@ struct DoraScaleNode : Node {
     }
 };
 
-// |V_j|^2 from the definition, for the rows or columns j in which s B A nearly cancels W: there the
-// terms of the short formula are large, their sum is small, and its digits are lost.
-static void dense_squared_norms(const std::vector<bool>& wanted, const Weight& W, const Tensor& A,
-                                const Tensor& B, double s, Axis axis,
-                                std::vector<double>& squared) {
-    const int64_t in = W.in(), rank = A.size(0);
-    const auto add = [&](int64_t o, int64_t i, real w) {
-        double v = 0;
-        for (int64_t k = 0; k < rank; k++)
-            v += double(B.data()[o * rank + k]) * double(A.data()[k * in + i]);
-        v = w + s * v;
-        squared[size_t(axis == Axis::kOut ? o : i)] += v * v;
-    };
-    for (size_t j = 0; j < wanted.size(); j++)
-        if (wanted[j]) squared[j] = 0;
-    W.for_rows([&](int64_t first, MatrixView rows) {
-        for (int64_t o = first; o < first + rows.rows; o++) {
-            const real* row = rows.data + (o - first) * rows.stride;
-            if (axis == Axis::kOut && !wanted[size_t(o)]) continue;
-            for (int64_t i = 0; i < in; i++)
-                if (axis == Axis::kOut || wanted[size_t(i)]) add(o, i, row[i]);
-        }
-    });
-}
-
-static std::vector<double> squared_norms_of_V(const Tensor& K, const Tensor& product,
-                                              const Tensor& pull,
-                                              const std::vector<double>& weight_norms,
-                                              const Weight& W, const Tensor& A, const Tensor& B,
-                                              double s, Axis axis) {
+// product is A W^T or B^T W.
+std::vector<double> DoraScaleNode::squared_norms(const std::vector<double>& weight_norms,
+                                                 const Tensor& product) const {
     const size_t rank = size_t(K.size(0)), count = size_t(K.size(1));
     // 2 s K_j . product_j and s^2 K_j gram K_j
     std::vector<double> cross(count, 0), square(count, 0), squared(count);
@@ -187,7 +167,7 @@ static std::vector<double> squared_norms_of_V(const Tensor& K, const Tensor& pro
     for (size_t k = 0; k < rank; k++)
         for (size_t j = 0; j < count; j++) {
             const size_t at = k * count + j;
-            const double coefficient = s * double(k_data[at]);
+            const double coefficient = double(s) * double(k_data[at]);
             cross[j] += 2 * coefficient * p_data[at];
             square[j] += coefficient * (double(pull_data[at]) - p_data[at]);
         }
@@ -201,8 +181,31 @@ static std::vector<double> squared_norms_of_V(const Tensor& K, const Tensor& pro
                                                   std::fabs(square[j]));
         any = any || cancelled[j];
     }
-    if (any) dense_squared_norms(cancelled, W, A, B, s, axis, squared);
+    if (any) recompute(cancelled, squared);
     return squared;
+}
+
+void DoraScaleNode::recompute(const std::vector<bool>& wanted, std::vector<double>& squared) const {
+    const Tensor &A = inputs[0], &B = inputs[1];
+    const bool per_output = axis == Axis::kOut;
+    const int64_t in = W.in(), rank = A.size(0);
+    const auto add = [&](int64_t o, int64_t i, real w) {
+        double v = 0;
+        for (int64_t k = 0; k < rank; k++)
+            v += double(B.data()[o * rank + k]) * double(A.data()[k * in + i]);
+        v = w + double(s) * v;
+        squared[size_t(per_output ? o : i)] += v * v;
+    };
+    for (size_t j = 0; j < wanted.size(); j++)
+        if (wanted[j]) squared[j] = 0;
+    W.for_rows([&](int64_t first, MatrixView rows) {
+        for (int64_t o = first; o < first + rows.rows; o++) {
+            const real* row = rows.data + (o - first) * rows.stride;
+            if (per_output && !wanted[size_t(o)]) continue;
+            for (int64_t i = 0; i < in; i++)
+                if (per_output || wanted[size_t(i)]) add(o, i, row[i]);
+        }
+    });
 }
 
 Tensor dora_scale(const Weight& W, const std::vector<double>& weight_norms, const Tensor& A,
@@ -229,8 +232,7 @@ Tensor dora_scale(const Weight& W, const std::vector<double>& weight_norms, cons
     node->pull = clone(product);
     gemm(view(gram), view(K), add_to(node->pull), real(s));
 
-    const std::vector<double> squared =
-        squared_norms_of_V(K, product, node->pull, weight_norms, W, A, B, real(s), axis);
+    const std::vector<double> squared = node->squared_norms(weight_norms, product);
     Tensor c({count});
     const real* m_data = m.data();
     real* values = c.mutable_data();
