@@ -45,10 +45,9 @@ struct RmsNormNode : Node {
         const int64_t rows = y.size(0), dim = y.size(1);
         const real *x = saved(0), *w = saved(1), *dy = y.grad_data(), *n = norms.data();
         real* dx = needs_grad(0) ? inputs[0].mutable_grad() : nullptr;
-        real* dw = needs_grad(1) ? inputs[1].mutable_grad() : nullptr;
+        std::vector<double> dw(size_t(needs_grad(1) ? dim : 0), 0);  // in double: rows are many
         for (int64_t i = 0; i < rows; i++, x += dim, dy += dim) {
-            if (dw)
-                for (int64_t j = 0; j < dim; j++) dw[j] += dy[j] * (x[j] / n[i]);
+            for (size_t j = 0; j < dw.size(); j++) dw[j] += dy[j] * (x[j] / n[i]);
             if (!dx) continue;
             real dot = 0;
 #pragma omp simd reduction(+ : dot)
@@ -57,6 +56,7 @@ struct RmsNormNode : Node {
             for (int64_t j = 0; j < dim; j++) dx[j] += (dy[j] * w[j] - x[j] * share) / n[i];
             dx += dim;
         }
+        for (size_t j = 0; j < dw.size(); j++) inputs[1].mutable_grad()[j] += real(dw[j]);
     }
 };
 

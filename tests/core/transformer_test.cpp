@@ -242,4 +242,12 @@ TEST_CASE("causal_attention: wrong uses") {
                 "sequences of 4");
 }
 
+TEST_CASE("fault: rms_norm's weight keeps the digits of its gradient over many rows") {
+    const int64_t rows = 200000;
+    Tensor weight = ones({1}).set_requires_grad();
+    const Tensor y = rms_norm(ones({rows, 1}), weight, 0);
+    backward(y, full({rows, 1}, 0.1));
+    CHECK(double(weight.grad().item()) == doctest::Approx(0.1 * double(rows)).epsilon(1e-6));
+}
+
 }  // namespace slim
