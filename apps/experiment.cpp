@@ -73,14 +73,6 @@ DataSet sample_rows(const DataSet& set, int64_t count, int64_t seed) {
     return take_rows(set, order);
 }
 
-std::vector<std::string> split_list(const std::string& list) {
-    std::vector<std::string> parts(1);
-    for (char c : list)
-        if (c == ',') parts.emplace_back();
-        else parts.back() += c;
-    return parts;
-}
-
 std::vector<int64_t> whole_numbers(const std::string& list, const std::string& option) {
     std::vector<int64_t> numbers;
     for (const std::string& part : split_list(list)) {

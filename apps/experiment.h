@@ -38,7 +38,6 @@ Task shifted(const Task& task, const std::string& how);
 // Returns a random part of the rows, chosen by the seed; 0 stands for all.
 DataSet sample_rows(const DataSet& set, int64_t count, int64_t seed);
 
-std::vector<std::string> split_list(const std::string& list);  // at commas
 // "128,256" as whole numbers from 1 on; `option` is for messages.
 std::vector<int64_t> whole_numbers(const std::string& list, const std::string& option);
 

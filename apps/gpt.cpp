@@ -184,10 +184,7 @@ std::unique_ptr<LlamaForCausalLM> make_base(const Settings& s, Rng& rng) {
 }
 
 std::vector<Way> ways(const Settings& s) {
-    std::vector<std::string> targets(1);
-    for (char c : s.target)
-        if (c == ',') targets.emplace_back();
-        else targets.back() += c;
+    const std::vector<std::string> targets = split_list(s.target);
     const std::vector<std::string> qv{"q_proj", "v_proj"}, all = {
         "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
     if (s.method == "base" || !s.adapter.empty()) return {};

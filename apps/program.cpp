@@ -175,4 +175,12 @@ int set_threads(const std::string& threads) {
     return int(count);
 }
 
+std::vector<std::string> split_list(const std::string& list) {
+    std::vector<std::string> parts(1);
+    for (char c : list)
+        if (c == ',') parts.emplace_back();
+        else parts.back() += c;
+    return parts;
+}
+
 }  // namespace slim

@@ -51,4 +51,6 @@ int run_program(int argc, char** argv, int (*body)(int, char**));
 // "1", "2", ... or "auto", which takes every core that this process may use. Returns the number.
 int set_threads(const std::string& threads);
 
+std::vector<std::string> split_list(const std::string& list);  // at commas
+
 }  // namespace slim
