@@ -9,9 +9,9 @@ VARIANT := $(if $(filter double,$(REAL)),-double)$(if $(DEBUG),-debug)$(if $(SAN
 VARIANT := $(VARIANT)$(if $(PORTABLE),-portable)$(if $(COVERAGE),-coverage)$(if $(findstring clang,$(CXX)),-clang)
 BUILD   := build$(if $(VARIANT),/variant$(VARIANT))
 
-# No -ffast-math: NaN must stay NaN. errno and traps, which nobody reads, would cost vector code.
+# No -ffast-math: NaN must stay NaN. errno and traps, which are never read, would cost vector code.
 FLAGS  = -std=c++20 -fopenmp-simd -Wall -Wextra -Werror -I. -MMD -MP
-# A variable that is not used yet warns, and does not stop somebody who tries something out.
+# An unused variable only warns: it does not stop an experiment.
 FLAGS += $(addprefix -Wno-error=unused-,variable but-set-variable parameter function)
 # GCC 12 sees ghosts in inlined strings and variants; clang minds a loop that is no vector code.
 FLAGS += $(if $(findstring clang,$(CXX)),-Wno-pass-failed,-Wno-maybe-uninitialized -Wno-restrict)
@@ -173,6 +173,8 @@ test-course:  ## the exercises: untouched, with right and with wrong answers; gd
 	@$(MAKE) -s -j$(JOBS) $(LIBRARY) $(EXERCISES) $(LESSONS:$(BUILD)/lessons/%=$(BUILD)/gdb/%)
 	@$(COURSE) tests/course.sh
 
+format:  ## clang-format over all sources
+	clang-format -i $$(git ls-files '*.h' '*.cpp')
 clean:  ## remove build/
 	rm -rf build
 help:  ## this list

@@ -7,7 +7,7 @@
 
 namespace slim {
 
-// A matrix [rows, cols] to read, in memory of somebody else: a whole tensor, or part of a wider
+// A matrix [rows, cols] to read, in memory that it does not own: a whole tensor, or part of a wider
 // matrix. Element (i, j) is data[i * stride + j]; in a transposed view it is data[j * stride + i].
 // Transposing copies nothing: it is a flag for BLAS, which says in which order to read.
 struct MatrixView {
@@ -30,7 +30,7 @@ MatrixView view(const Tensor& x);       // x [rows, cols]
 MatrixView grad_view(const Tensor& y);  // y's gradient, in backward functions
 MatrixTarget overwrite(Tensor& y);      // y [rows, cols]
 MatrixTarget add_to(Tensor& y);
-MatrixTarget add_to_grad(Tensor& x);  // x's gradient; made by the product if there is none yet
+MatrixTarget add_to_grad(Tensor& x);  // x's gradient; the first product overwrites, later ones add
 
 // C = alpha A B + beta C. Throws when the sizes do not fit, or do not fit into 31 bits.
 void gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha = 1);

@@ -31,7 +31,7 @@ public:
 
     real* data;
     int64_t size;
-    uint64_t version;  // a new number each time somebody asks to write, see Tensor::mutable_data
+    uint64_t version;  // renewed before each round of writing, see Tensor::mutable_data
 };
 
 // Numbers that are never given out twice: two equal versions mean the same, unchanged block.

@@ -110,7 +110,7 @@ const real* Tensor::grad_data() const {
     return impl->grad ? impl->grad->data : nullptr;
 }
 
-// A frozen tensor never owns a gradient: an op that asks for one computes what nobody needs.
+// A frozen tensor never owns a gradient: an op that asks for one computes in vain.
 void Tensor::check_takes_grad() const {
     check(requires_grad(), "grad: the tensor of shape ", shape(), " does not require a gradient",
           ". hint: call set_requires_grad() on the leaf; in an op, ask requires_grad() first");
@@ -148,7 +148,7 @@ TensorImpl::~TensorImpl() {
     while (!pending.empty()) {
         std::shared_ptr<Node> last = std::move(pending.back());
         pending.pop_back();
-        if (last.use_count() > 1) continue;  // somebody else still holds it, and with it the rest
+        if (last.use_count() > 1) continue;  // another owner holds it, and with it the rest
         for (Tensor& slot : last->inputs) {
             Tensor input = std::move(slot);  // one by one: x + x holds x twice, the last is alone
             if (input.impl && input.impl.use_count() == 1 && input.impl->node)

@@ -60,7 +60,7 @@ struct Side {
     }
 
     // OpenBLAS's threads spin for a while after their last product, and would take the core from
-    // whoever comes next: wait until they sleep. The untimed call wakes those that are wanted.
+    // the next work: wait until they sleep. The untimed call wakes those that are wanted.
     void take_threads() const {
         if (blas_threads() == threads) return;
         std::this_thread::sleep_for(std::chrono::milliseconds(150));

@@ -17,7 +17,7 @@ void require(bool ok, const std::string& words) {
     if (!ok) throw Error(words);
 }
 
-// The first element that differs; -1 if there is none. NaN differs from everything.
+// The index of the first element that differs, or -1. NaN differs from every value.
 static int64_t first_difference(const Tensor& a, const Tensor& b, double tolerance) {
     for (int64_t i = 0; i < b.size(); i++) {
         const double expected = b.data()[i], difference = std::fabs(a.data()[i] - expected);

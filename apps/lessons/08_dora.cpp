@@ -1,7 +1,7 @@
 // Lesson 8: DoRA, magnitude and direction.
 //
 // You will learn: DoRA gives each row (or each column) of the weight a norm of its own, the
-//   magnitude m, and lets LoRA turn only the direction. How to expose a "DoRA" that is none.
+//   magnitude m, and lets LoRA turn only the direction. How to recognise a false DoRA.
 //
 // Run: make lesson-08    (make gdb-08 stops in slim::LinearWithDoRA::forward)
 // Do:  make ex-08

@@ -1,8 +1,9 @@
 // Lesson 11: what adapters do to a weight.
 //
 // You will learn: to look into a trained weight. The singular values of the change: LoRA's has as
-//   many as its rank, DoRA's m adds small ones, full tuning's has all. And the DoRA paper's analysis
-//   (section 3.2): in LoRA, rows that turn more also grow more; in DoRA the two go together less.
+//   many as its rank, DoRA's m adds small ones, full tuning's has all. And the DoRA paper's
+//   analysis (section 3.2): in LoRA, rows that turn more also grow more; in DoRA the two go
+//   together less.
 //
 // Run: make lesson-11    (make gdb-11 stops in singular_values)
 //   It reads the digits from data/mnist, which make fetches if they are missing.

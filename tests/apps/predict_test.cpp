@@ -4,7 +4,7 @@
 #include <cstdio>     // snprintf
 
 #include "data/batches.h"
-#include "data/image.h"
+#include "data/digit.h"
 #include "nn/peft/peft.h"
 #include "nn/sequential.h"
 #include "nn/state_file.h"

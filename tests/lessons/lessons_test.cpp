@@ -204,7 +204,8 @@ TEST_CASE("gdb walks through a DoRA layer: forward, graph, backward, gradients")
                         "$1 = Tensor (3, 2) leaf, grad no, [",
                         "Value returned is $2 = ", "Tensor (3, 2) ",
                         "$t0 = ", "leaf (1, 2), requires_grad\n", "slim::backward (loss=",
-                        "08_dora.cpp:", "gradient (1, 2) [", "gradient (2, 1) [", "gradient (2) ["});
+                        "08_dora.cpp:", "gradient (1, 2) [", "gradient (2, 1) [",
+                        "gradient (2) ["});
 }
 
 }  // namespace
