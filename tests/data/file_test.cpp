@@ -151,15 +151,16 @@ TEST_CASE("kill -9 at any moment leaves the old file or the new one, whole") {
     ScratchFolder folder;
     const std::string path = folder / "file";
     const std::string contents[] = {std::string(400'000, 'a'), std::string(700'000, 'b')};
-    write_file(path, {contents[0]});
-
-    // For at least 0.7 s, and on a busy machine until both have been seen.
-    int seen[2] = {0, 0};
-    Rng rng(1);
     const auto start = std::chrono::steady_clock::now();
     const auto seconds = [&] {
         return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     };
+    write_file(path, {contents[0]});
+    const int64_t longest = 12'000 + int64_t(4e6 * seconds());  // microseconds: a disk can be slow
+
+    // For at least 0.7 s, and on a busy machine until both have been seen.
+    int seen[2] = {0, 0};
+    Rng rng(1);
     while (seconds() < 0.7 || (seconds() < 30 && (seen[0] == 0 || seen[1] == 0))) {
         const pid_t child = fork();
         REQUIRE(child >= 0);
@@ -171,7 +172,7 @@ TEST_CASE("kill -9 at any moment leaves the old file or the new one, whole") {
                 _exit(1);
             }
         }
-        usleep(useconds_t(rng.below(12'000)));
+        usleep(useconds_t(rng.below(longest)));
         REQUIRE(kill(child, SIGKILL) == 0);
         REQUIRE(waitpid(child, nullptr, 0) == child);
 
