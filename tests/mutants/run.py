@@ -74,8 +74,9 @@ def make_copy(place):
 
 def run(place, command, limit=LIMIT):
     """Status of a command: 0 is good. It is killed, with its children, after the limit."""
-    with subprocess.Popen(["nice", *command], cwd=place, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.DEVNULL, start_new_session=True) as process:
+    with open(place / "build/log", "w") as log, \
+         subprocess.Popen(["nice", *command], cwd=place, stdout=log, stderr=log,
+                          start_new_session=True) as process:
         try:
             return process.wait(limit)
         except subprocess.TimeoutExpired:
@@ -130,7 +131,7 @@ def main():
         if build(SCRATCH / str(i)) != 0:
             sys.exit("the tree does not build")
     if not test(SCRATCH / "0", "data/"):
-        sys.exit("the tests fail without any mutant")
+        sys.exit(f"the tests fail without any mutant: see {SCRATCH}/0/build/log")
 
     def one(mutant):
         place, start = places.get(), time.time()
