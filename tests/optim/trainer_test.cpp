@@ -360,11 +360,13 @@ TEST_CASE("fault: train: SIGTERM and SIGHUP end it as Ctrl-C does") {
     static int signal_number;
     for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
         signal_number = number;
+        const auto before = std::signal(number, SIG_DFL);  // nohup, say, ignores SIGHUP
         Rng rng(12);
         auto trap = std::make_shared<InNthForward>(5, [] { std::raise(signal_number); });
         Sequential model({trap, std::make_shared<Linear>(9, 3, rng)});
         SGD sgd(model.parameters());
         const TrainReport report = train(model, sgd, images, rng, quiet(10, 8));
+        std::signal(number, before);
         CHECK(report.interrupted);
         CHECK(report.steps == 5);
     }
