@@ -2,7 +2,9 @@
 #include "nn/adapters/pattern.h"
 
 #include <algorithm>  // any_of
+#include <bitset>
 #include <cctype>     // isdigit, ispunct
+#include <vector>
 
 #include "core/check.h"
 
@@ -10,8 +12,10 @@ namespace slim {
 
 namespace {
 
-using Step = Pattern::Step;
-using Ranges = std::vector<Pattern::Range>;
+struct Range {
+    char32_t first, last;
+};
+using Ranges = std::vector<Range>;
 constexpr char32_t kLastCharacter = 0x10ffff;
 constexpr int kMaxNesting = 100;  // of groups: the parser recurses
 constexpr int64_t kMaxRepeat = 1000;
@@ -32,17 +36,21 @@ std::u32string code_points(const std::string& text) {
     return points;
 }
 
-// ---- parsing ------------------------------------------------------------------------------------
-// The program is written from its end to its beginning, so that each piece knows what follows it:
-// a piece takes the number of the step to go on with, and returns the number of its first step.
+}  // namespace
 
-struct Piece {
-    enum Kind { kStep, kSequence, kChoice, kRepeat } kind;
-    Step step = {};                    // kStep
-    std::vector<Piece> parts = {};     // kSequence, kChoice, kRepeat (one)
-    int64_t least = 0, most = 0;       // kRepeat; most -1: without limit
-    bool can_repeat() const { return kind != kStep || step.kind == Step::kCharacter; }
+struct Pattern::Expression {
+    enum Kind { kCharacter, kBegin, kEnd, kSequence, kChoice, kRepeat } kind;
+    Ranges ranges = {};                    // kCharacter: what it takes
+    bool negated = false;                  // or, all but that
+    std::vector<Expression> parts = {};    // kSequence, kChoice, kRepeat (one)
+    int64_t least = 0, most = 0;           // kRepeat; most -1: without limit
 };
+
+namespace {
+
+using Expression = Pattern::Expression;
+
+// ---- parsing ------------------------------------------------------------------------------------
 
 struct Parser {
     const std::string& text;
@@ -61,24 +69,25 @@ struct Parser {
         return true;
     }
 
-    Piece choice() {
-        Piece choice{Piece::kChoice};
+    Expression choice() {
+        Expression choice{Expression::kChoice};
         do choice.parts.push_back(sequence());
         while (take("|"));
         return choice;
     }
 
-    Piece sequence() {
-        Piece sequence{Piece::kSequence};
+    Expression sequence() {
+        Expression sequence{Expression::kSequence};
         while (more() && !sees("|") && !sees(")")) sequence.parts.push_back(repeated());
         return sequence;
     }
 
-    Piece repeated() {
-        Piece piece = atom();
+    Expression repeated() {
+        const Expression piece = atom();
         int64_t least, most;
         if (!quantifier(least, most)) return piece;
-        if (!piece.can_repeat()) refuse("there is nothing to repeat");
+        if (piece.kind == Expression::kBegin || piece.kind == Expression::kEnd)
+            refuse("there is nothing to repeat");
         if (sees("+")) refuse("possessive repetition (such as a*+) is not supported");
         take("?");  // lazy: the same matches, found in another order
         const size_t second = at;
@@ -86,11 +95,7 @@ struct Parser {
             at = second;
             refuse("a repetition of a repetition");
         }
-        Piece repeat{Piece::kRepeat};
-        repeat.parts = {piece};
-        repeat.least = least;
-        repeat.most = most;
-        return repeat;
+        return {.kind = Expression::kRepeat, .parts = {piece}, .least = least, .most = most};
     }
 
     // * + ? {n} {n,} {,m} {n,m}. As in Python, a brace that is none of these is itself.
@@ -118,9 +123,9 @@ struct Parser {
         return true;
     }
 
-    Piece atom() {
-        if (take("^")) return {Piece::kStep, {.kind = Step::kBegin}};
-        if (take("$")) return {Piece::kStep, {.kind = Step::kEnd}};
+    Expression atom() {
+        if (take("^")) return {Expression::kBegin};
+        if (take("$")) return {Expression::kEnd};
         if (take(".")) return characters({{'\n', '\n'}}, true);
         if (sees("(")) return group();
         if (take("[")) return set();
@@ -134,9 +139,8 @@ struct Parser {
         return characters({{c, c}});
     }
 
-    static Piece characters(Ranges ranges, bool negated = false) {
-        return {Piece::kStep,
-                {.kind = Step::kCharacter, .ranges = std::move(ranges), .negated = negated}};
+    static Expression characters(Ranges ranges, bool negated = false) {
+        return {Expression::kCharacter, std::move(ranges), negated};
     }
 
     char32_t character() {  // one, which may have several bytes
@@ -147,7 +151,7 @@ struct Parser {
         return points[0];
     }
 
-    Piece group() {
+    Expression group() {
         static const struct {
             const char *start, *name;
         } kRefused[] = {{"(?P<", "a named group, (?P<name>...),"},
@@ -167,7 +171,7 @@ struct Parser {
         if (!take("(?:")) take("(");
         if (++nesting > kMaxNesting)
             refuse("groups are nested more than " + to_text(kMaxNesting) + " deep");
-        Piece inside = choice();
+        Expression inside = choice();
         nesting--;
         if (!take(")")) {
             at = start;
@@ -220,7 +224,7 @@ struct Parser {
     }
 
     // [...], after the bracket.
-    Piece set() {
+    Expression set() {
         const size_t start = at - 1;
         const bool negated = take("^");
         Ranges ranges;
@@ -272,71 +276,61 @@ struct Parser {
     }
 };
 
-// ---- writing the program ------------------------------------------------------------------------
+// ---- matching -----------------------------------------------------------------------------------
 
-struct Writer {
-    std::vector<Step>& program;
-    size_t work = 0;
-
-    void spend(size_t more) {
-        work += more;
-        check(work <= Pattern::kMaxSize, "a pattern of more than ", Pattern::kMaxSize,
-              " steps, with its repetitions written out");
-    }
-    size_t add(Step step) {
-        spend(step.ranges.size());
-        program.push_back(std::move(step));
-        return program.size() - 1;
-    }
-
-    size_t split(size_t next, size_t other) {
-        return add({.kind = Step::kSplit, .next = next, .other = other});
-    }
-
-    size_t write(const Piece& piece, size_t next) {
-        spend(1);
-        switch (piece.kind) {
-            case Piece::kStep: {
-                Step step = piece.step;
-                step.next = next;
-                return add(step);
-            }
-            case Piece::kSequence:
-                for (size_t i = piece.parts.size(); i-- > 0;) next = write(piece.parts[i], next);
-                return next;
-            case Piece::kChoice: {
-                size_t first = write(piece.parts.back(), next);
-                for (size_t i = piece.parts.size() - 1; i-- > 0;)
-                    first = split(write(piece.parts[i], next), first);
-                return first;
-            }
-            case Piece::kRepeat: return repeat(piece, next);
-        }
-        return next;
-    }
-
-    size_t repeat(const Piece& piece, size_t next) {
-        const Piece& part = piece.parts[0];
-        if (piece.most < 0) {  // a loop: one more, or on
-            const size_t loop = split(0, next);
-            const size_t body = write(part, loop);
-            program[loop].next = body;
-            next = loop;
-        } else {
-            const size_t end = next;
-            for (int64_t i = piece.least; i < piece.most; i++)
-                next = split(write(part, next), end);
-        }
-        for (int64_t i = 0; i < piece.least; i++) next = write(part, next);
-        return next;
-    }
-};
-
-bool takes(const Step& step, char32_t c) {
-    return step.negated != std::any_of(step.ranges.begin(), step.ranges.end(), [&](const auto& r) {
+bool takes(const Expression& e, char32_t c) {
+    return e.negated != std::any_of(e.ranges.begin(), e.ranges.end(), [&](const Range& r) {
                return r.first <= c && c <= r.last;
            });
 }
+
+struct Matcher {
+    const std::u32string text;
+    int64_t& steps;
+    using Positions = std::bitset<Pattern::kMaxName + 1>;
+
+    // Returns where the expression can end when it begins at one of the given positions.
+    Positions match(const Expression& e, const Positions& starts) {
+        steps += 1 + int64_t(text.size() / 16 + starts.count() * (1 + e.ranges.size()));
+        check(steps < Pattern::kMaxSteps, "the patterns of this configuration take too long to ",
+              "match. hint: write shorter ones, or lists of names");
+        Positions ends;
+        switch (e.kind) {
+            case Expression::kCharacter:
+                for (size_t at = 0; at < text.size(); at++)
+                    if (starts[at] && takes(e, text[at])) ends.set(at + 1);
+                return ends;
+            case Expression::kBegin: return starts & Positions(1);
+            case Expression::kEnd:
+                ends.set(text.size());
+                if (text.ends_with(U'\n')) ends.set(text.size() - 1);
+                return starts & ends;
+            case Expression::kSequence:
+                ends = starts;
+                for (const Expression& part : e.parts) ends = match(part, ends);
+                return ends;
+            case Expression::kChoice:
+                for (const Expression& part : e.parts) ends |= match(part, starts);
+                return ends;
+            case Expression::kRepeat: return repeat(e, starts);
+        }
+        return ends;
+    }
+
+    Positions repeat(const Expression& e, Positions now) {
+        for (int64_t i = 0; i < e.least; i++) {
+            const Positions next = match(e.parts[0], now);
+            if (next == now) break;  // more rounds change nothing
+            now = next;
+        }
+        Positions ends = now;
+        for (int64_t i = e.least; i != e.most && now.any(); i++) {
+            now = match(e.parts[0], now) & ~ends;  // what fewer rounds do not reach
+            ends |= now;
+        }
+        return ends;
+    }
+};
 
 }  // namespace
 
@@ -344,51 +338,16 @@ Pattern::Pattern(const std::string& text) {
     check(text.size() <= kMaxLength, "a pattern of ", text.size(), " characters; at most ",
           kMaxLength, " are allowed");
     Parser parser{text};
-    const Piece whole = parser.choice();
+    expression_ = std::make_shared<Expression>(parser.choice());
     if (parser.more()) parser.refuse("a ) without its (; it is not a regular expression");
-    Writer writer{program_};
-    const size_t match = writer.add({.kind = Step::kMatch});
-    start_ = writer.write(whole, match);
 }
 
-// Follows all ways through the program at once. A step is entered at most once per character.
 bool Pattern::matches(const std::string& name, int64_t* steps) const {
     check(name.size() <= kMaxName, "a name of ", name.size(), " characters, \"", name.substr(0, 60),
           "...\"; at most ", kMaxName, " are allowed");
-    const std::u32string text = code_points(name);
-    std::vector<size_t> now{start_}, later;
-    std::vector<size_t> entered(program_.size(), 0);  // the last character's position, plus 1
-    int64_t unused = 0, &count = steps ? *steps : unused;
-    count += int64_t(program_.size()) / 8;  // to clear `entered` takes about that long
-    for (size_t at = 0; at <= text.size(); at++) {
-        later.clear();
-        while (!now.empty()) {
-            const size_t i = now.back();
-            now.pop_back();
-            if (entered[i] == at + 1) continue;
-            entered[i] = at + 1;
-            const Step& step = program_[i];
-            count += 1 + int64_t(step.ranges.size());
-            const bool is_end = at == text.size() || (at + 1 == text.size() && text[at] == '\n');
-            switch (step.kind) {
-                case Step::kMatch:
-                    if (at == text.size()) return true;
-                    break;
-                case Step::kSplit: now.push_back(step.other), now.push_back(step.next); break;
-                case Step::kBegin:
-                    if (at == 0) now.push_back(step.next);
-                    break;
-                case Step::kEnd:
-                    if (is_end) now.push_back(step.next);
-                    break;
-                case Step::kCharacter:
-                    if (at < text.size() && takes(step, text[at])) later.push_back(step.next);
-                    break;
-            }
-        }
-        now.swap(later);
-    }
-    return false;
+    int64_t unused = 0;
+    Matcher matcher{code_points(name), steps ? *steps : unused};
+    return matcher.match(*expression_, 1)[matcher.text.size()];  // from position 0
 }
 
 std::string escape_pattern(const std::string& text) {

@@ -1,9 +1,8 @@
 // Regular expressions for module names, as PEFT's configurations have them, in bounded time.
 //
-// They come from untrusted files. std::regex recurses over the name and can take exponential time.
-// POSIX's regcomp lacks \d and (?:. So this is a matcher of our own, after Thompson (1968): the
-// expression becomes a small program, and all paths through it are followed at once, character by
-// character. The work is at most the program's size times the name's length.
+// They come from untrusted files. std::regex recurses over the name and can take exponential time;
+// POSIX's regcomp lacks \d and (?:. This matcher keeps the set of all positions that a part of the
+// expression can end at, so it never goes back, and it counts its work.
 //
 // What is understood has the meaning that it has in Python's re:
 //
@@ -17,36 +16,27 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
-#include <vector>
 
 namespace slim {
 
 class Pattern {
 public:
     static constexpr size_t kMaxLength = 65536;  // of an expression, in bytes
-    static constexpr size_t kMaxSize = 100000;   // of its program, in steps
     static constexpr size_t kMaxName = 1000;     // of a name, in bytes
+    static constexpr int64_t kMaxSteps = 20'000'000;  // about two seconds
 
     explicit Pattern(const std::string& text);  // throws a sentence about what it cannot read
 
-    // Whether the pattern matches the whole name. (Python: re.fullmatch) Adds the steps taken.
+    // Whether the pattern matches the whole name. (Python: re.fullmatch) Adds the work to *steps,
+    // which names can share, and throws where that exceeds kMaxSteps.
     bool matches(const std::string& name, int64_t* steps = nullptr) const;
 
-    // A step of the program; public for the parser alone.
-    struct Range {
-        char32_t first, last;
-    };
-    struct Step {
-        enum Kind { kCharacter, kSplit, kBegin, kEnd, kMatch } kind;
-        size_t next = 0, other = 0;        // where to go on; kSplit goes on at both
-        std::vector<Range> ranges = {};    // kCharacter: what it takes
-        bool negated = false;              // or, all but that
-    };
+    struct Expression;
 
 private:
-    std::vector<Step> program_;
-    size_t start_ = 0;
+    std::shared_ptr<const Expression> expression_;
 };
 
 // The pattern that matches just this text: "a.b" -> "a\.b".

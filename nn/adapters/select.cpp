@@ -7,8 +7,6 @@ namespace slim {
 
 namespace {
 
-constexpr int64_t kMaxSteps = 200'000'000;  // about two seconds
-
 Pattern compile(const std::string& key, const std::string& text) {
     try {
         return Pattern(text);
@@ -50,16 +48,10 @@ ModuleSelector::ModuleSelector(const AdapterConfig& config) : config_(config) {
         alphas_.push_back({key, compile("alpha_pattern", "(.*\\.)?(" + key + ")"), alpha, false});
 }
 
-bool ModuleSelector::matches(const Pattern& pattern, const std::string& name) {
-    check(steps_ < kMaxSteps, "the patterns of this configuration take too long to match. ",
-          "hint: write shorter ones, or lists of names");
-    return pattern.matches(name, &steps_);
-}
-
 bool ModuleSelector::names(Names& names, const std::string& name, bool is_linear,
                            bool only_layers) {
     if (!names.pattern.empty()) {
-        const bool matched = matches(names.pattern[0], name);
+        const bool matched = names.pattern[0].matches(name, &steps_);
         names.pattern_used = names.pattern_used || matched;
         return matched;
     }
@@ -85,7 +77,7 @@ bool ModuleSelector::is_in_layers(const std::string& name) {
                                part.find_first_not_of("0123456789") == std::string::npos;
         if (is_number)
             for (const Pattern& pattern : layer_patterns_)
-                if (matches(pattern, name.substr(0, dot)))
+                if (pattern.matches(name.substr(0, dot), &steps_))
                     return std::find(layers_.begin(), layers_.end(), std::stoll(part)) !=
                            layers_.end();
         dot = end;
@@ -124,7 +116,7 @@ Value ModuleSelector::override_of(std::vector<Override<Value>>& overrides, const
                                   Value otherwise) {
     bool decided = false;
     for (Override<Value>& one : overrides) {
-        if ((decided && one.used) || !matches(one.pattern, name)) continue;
+        if ((decided && one.used) || !one.pattern.matches(name, &steps_)) continue;
         if (!decided) otherwise = one.value;
         decided = one.used = true;
     }

@@ -53,7 +53,6 @@ private:
         bool used;
     };
 
-    bool matches(const Pattern& pattern, const std::string& name);
     bool names(Names& names, const std::string& name, bool is_linear, bool only_layers);
     bool is_in_layers(const std::string& name);
     template <class Value>
@@ -66,7 +65,7 @@ private:
     std::vector<Pattern> layer_patterns_;
     std::vector<Override<int64_t>> ranks_;
     std::vector<Override<double>> alphas_;
-    int64_t steps_ = 0;
+    int64_t steps_ = 0;  // the patterns' work for all names together
 };
 
 }  // namespace slim
