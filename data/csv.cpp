@@ -11,14 +11,18 @@ namespace slim {
 
 namespace {
 
-// The cells of a line, without blanks and quotes around them.
-std::vector<std::string_view> split_line(std::string_view line) {
+// The cells of a line, without blanks and quotes around them. Between quotes, a separator is text.
+std::vector<std::string_view> split_line(std::string_view line, char separator) {
     std::vector<std::string_view> cells;
     for (bool more = true; more;) {
-        const size_t comma = line.find(',');
-        std::string_view cell = line.substr(0, comma);
-        more = comma != std::string_view::npos;
-        if (more) line.remove_prefix(comma + 1);
+        size_t end = line.find(separator);
+        const size_t start = line.find_first_not_of(' ');
+        if (start < end && line[start] == '"')
+            if (const size_t quote = line.find('"', start + 1); quote != line.npos)
+                end = line.find(separator, quote);
+        std::string_view cell = line.substr(0, end);
+        more = end != line.npos;
+        if (more) line.remove_prefix(end + 1);
         cell.remove_prefix(std::min(cell.find_first_not_of(" \t\r"), cell.size()));
         cell = cell.substr(0, cell.find_last_not_of(" \t\r") + 1);
         if (cell.size() >= 2 && cell.front() == '"' && cell.back() == '"')
@@ -26,6 +30,13 @@ std::vector<std::string_view> split_line(std::string_view line) {
         cells.push_back(cell);
     }
     return cells;
+}
+
+// A comma if the line has one, else a semicolon or a tab if it has those.
+char separator_of(std::string_view line) {
+    for (const char separator : {',', ';', '\t'})
+        if (line.find(separator) != line.npos) return separator;
+    return ',';
 }
 
 bool is_number(std::string_view cell, float& value) {
@@ -53,18 +64,18 @@ CsvTable parse_csv(std::string_view text, const std::string& name, bool has_head
     if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // the mark of some editors
 
     CsvTable table{name, {}, {}, {}, 0};
+    char separator = ',';
     for (int64_t line = 1; !text.empty(); line++) {
         const std::string_view row = text.substr(0, text.find('\n'));
         text.remove_prefix(std::min(text.size(), row.size() + 1));
-        const std::vector<std::string_view> cells = split_line(row);
+        if (table.cols == 0) separator = separator_of(row);
+        const std::vector<std::string_view> cells = split_line(row, separator);
         if (cells.size() == 1 && cells[0].empty()) continue;  // a blank line
         float value = 0;
         if (table.cols == 0) {
             table.cols = int64_t(cells.size());
             check(table.cols > 1, name, ": line ", line, ": one column; a label and at least one ",
-                  "measurement are needed",
-                  row.find_first_of(";\t") < row.size() ? ". hint: separate cells with commas"
-                                                        : "");
+                  "measurement are needed. hint: separate cells with commas");
             if (has_header || std::none_of(cells.begin(), cells.end(), [&](std::string_view cell) {
                     return is_number(cell, value);
                 })) {

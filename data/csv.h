@@ -1,4 +1,5 @@
-// Tables of numbers as text, one row per line, cells separated by commas:
+// Tables of numbers as text, one row per line, cells separated by commas (or semicolons, or tabs,
+// if the first line has no comma):
 //
 //     class,width,height
 //     3,0.25,1.5

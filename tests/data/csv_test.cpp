@@ -34,6 +34,18 @@ TEST_CASE("csv: a header, a named label, quotes, blanks, CRLF, blank lines, a by
     CHECK(rows_in("label,0,1\n3,4,5\n", "label").labels == Bytes{3});
 }
 
+TEST_CASE("csv: semicolons and tabs separate cells; between quotes, separators are text") {
+    for (const std::string text :
+         {"kind;a;b\n3;1.5;2\n", "kind\ta\tb\n3\t1.5\t2\n",
+          "\"kind\";\"a;\";b\n 3 ; \"1.5\" ;2\n"}) {
+        const DataSet set = rows_in(text, "kind");
+        CHECK(set.labels == Bytes{3});
+        CHECK(set.values == std::vector<float>{1.5f, 2});
+    }
+    CHECK(parse_csv("kind,\"a,b\",\n1,2,3\n", "t.csv").header ==
+          std::vector<std::string>{"kind", "a,b", ""});
+}
+
 TEST_CASE("csv: each malformed file gets one sentence that says where") {
     CHECK_ERROR(rows_in(""), "t.csv: no rows", "the file is empty");
     CHECK_ERROR(rows_in("class,width\n"), "t.csv: no rows", "only a header");
@@ -44,7 +56,9 @@ TEST_CASE("csv: each malformed file gets one sentence that says where") {
     CHECK_ERROR(rows_in("1,2,3\n1,2,1e99\n"), "line 2, column 3: got \"1e99\"");
     CHECK_ERROR(rows_in("1,2,3\n\n1,2\n"), "line 3: 2 cells; the first line has 3");
     CHECK_ERROR(rows_in("label,0,1\n3,4,5\n"), "line 1, column 1: got \"label\"", "--label");
-    CHECK_ERROR(rows_in("1;2;3\n"), "line 1: one column", "hint: separate cells with commas");
+    CHECK_ERROR(rows_in("1 2 3\n"), "line 1: one column", "hint: separate cells with commas");
+    CHECK_ERROR(rows_in("1;2\n1;2,5\n"), "line 2, column 2: got \"2,5\"");
+    CHECK_ERROR(rows_in("1,2\n1,\"2\n"), "line 2, column 2: got \"\"2\"");
     CHECK_ERROR(rows_in("1.5,2\n"), "line 1, column 1: label 1.5", "whole numbers", "--label");
     CHECK_ERROR(rows_in("1,2\n-1,2\n"), "line 2, column 1: label -1");
     CHECK_ERROR(rows_in("class,width\n256,2\n", "class"), "line 2, column 1 (class): label 256");
