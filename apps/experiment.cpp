@@ -18,8 +18,8 @@ void TaskOptions::add_to(Options& options) {
     options.add("data", data, "folder with four IDX files, named as MNIST's are, or a CSV file",
                 "PATH");
     options.add("test", test, "CSV file to test on; else a fifth of --data's rows", "FILE");
-    options.add("label", label, "the column of a CSV file that holds the labels; else the first",
-                "NAME");
+    options.add("label", label, "the column of a CSV file that holds the labels, whole numbers or "
+                "names; else the first", "NAME");
     options.add_choice("scale", scale, "columns of measurements: to mean 0 and deviation 1, or "
                        "to 0 .. 1", "standard|unit|none");
 }
@@ -27,8 +27,13 @@ void TaskOptions::add_to(Options& options) {
 Task TaskOptions::load() const {
     Task task;
     if (is_csv()) {
-        task.train = labelled_rows(read_csv(data, !label.empty()), label);
-        if (!test.empty()) task.test = labelled_rows(read_csv(test, !label.empty()), label);
+        const CsvTable rows = read_csv(data, label);
+        task.train = labelled_rows(rows);
+        if (!test.empty()) {
+            const CsvTable test_rows = read_csv(test, label);
+            labelled_rows(test_rows);  // throws if they have no labels
+            task.test = labelled_rows(arranged(test_rows, rows));
+        }
     } else {
         check(test.empty() && label.empty(), "--test, --label: are for CSV files, and ", data,
               " is a folder, or must be one. hint: name a CSV file with --data");

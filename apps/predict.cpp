@@ -159,24 +159,28 @@ std::vector<real> probabilities(Module& model, const Bytes& digit) {
 void predict_rows(const std::string& path, Module& model, int64_t inputs,
                   const TaskOptions& options) {
     const NoGrad no_grad;
-    const CsvTable table = read_csv(path, !options.label.empty());
-    DataSet rows{{}, Bytes(table.lines.size()), table.rows(), 1, table.cols, table.values};
-    if (table.cols == inputs + 1) rows = labelled_rows(table, options.label);
-    check(rows.cols == inputs, path, ": ", table.cols, " columns; the network takes ", inputs,
-          ", and a label beside them is left out");
+    const CsvTable table = read_csv(path, options.label);
     check(options.scale == "none" || options.is_csv(),
           "--data: is not the CSV file that the network was ",
           "trained on, which says how columns are scaled. hint: name it, or give --scale none");
+    CsvTable like{.path = options.data, .cols = inputs + 1, .classes = table.classes};
+    like.label_column = std::max<int64_t>(0, table.label_column);
+    if (options.is_csv()) like = read_csv(options.data, options.label);
+    check(like.cols == inputs + 1, options.data, ": ", like.cols - 1,
+          " measurements in a row; the network takes ", inputs);
+    DataSet rows = labelled_rows(arranged(table, like));
     if (options.scale != "none") {
-        DataSet train = labelled_rows(read_csv(options.data, !options.label.empty()),
-                                      options.label);
+        DataSet train = labelled_rows(like);
         scale_columns(train, rows, options.scale);
     }
     const Tensor p = softmax(model(batch_of(rows, 0, rows.count).x));
     const std::vector<int> best = argmax_rows(p);
-    for (int64_t i = 0; i < rows.count; i++)
-        std::printf("%s:%ld: %d %.1f %%\n", path.c_str(), long(table.lines[size_t(i)]),
-                    best[size_t(i)], 100 * double(p.at({i, best[size_t(i)]})));
+    for (int64_t i = 0; i < rows.count; i++) {
+        const size_t k = size_t(best[size_t(i)]);
+        std::printf("%s:%ld: %s %.1f %%\n", path.c_str(), long(table.lines[size_t(i)]),
+                    k < like.classes.size() ? like.classes[k].c_str() : to_text(k).c_str(),
+                    100 * double(p.at({i, int64_t(k)})));
+    }
 }
 
 // The drawing, and beside it the three digits that the network finds most probable.
@@ -212,7 +216,7 @@ int predict(int argc, char** argv) {
     options.add("base", base, "parameters of the network, as mnist --save writes them", "FILE");
     options.add("adapter", adapter, "attach this adapter to it", "DIR");
     options.add("data", task.data, "MNIST, to train a network when there is no base; for rows, the "
-                "CSV file that the base was trained on", "PATH");
+                "CSV file that the base was trained on, or the adapter if there is one", "PATH");
     options.add("label", task.label, "the column of labels in it, else the first", "NAME");
     options.add_choice("scale", task.scale, "how its columns were scaled", "standard|unit|none");
     options.add("brief", brief, "one line per picture, without the drawing");
@@ -227,7 +231,7 @@ int predict(int argc, char** argv) {
     for (const std::string& path : paths) {
         try {
             if (path.ends_with(".csv")) {
-                read_csv(path, !task.label.empty());
+                read_csv(path, task.label);
                 check(!base.empty(), path, ": rows need a network of their own. hint: name the "
                       "file that mnist --save wrote with --base");
                 digits.emplace_back(path, Bytes());

@@ -4,8 +4,8 @@
 //     class,width,height
 //     3,0.25,1.5
 //
-// The first line is a header if none of its cells is a number. All other cells must be finite
-// numbers.
+// The first line is a header if none of its cells is a number. The labels are whole numbers or,
+// below a header, names; all other cells must be finite numbers.
 #pragma once
 
 #include <string>
@@ -16,22 +16,29 @@
 namespace slim {
 
 struct CsvTable {
-    std::string path;                 // for messages
-    std::vector<std::string> header;  // the columns' names; empty if there is no header
-    std::vector<float> values;        // [rows, cols]
-    std::vector<int64_t> lines;       // [rows], where each row stands, from 1
+    std::string path;                       // for messages
+    std::vector<std::string> header = {};   // the columns' names; empty if there is no header
+    std::vector<float> values = {};         // [rows, cols]; a name is its index in classes
+    std::vector<int64_t> lines = {};        // [rows], where each row stands, from 1
     int64_t cols = 0;
+    std::string label = {};                 // the name of the labels' column; "" for the first
+    int64_t label_column = 0;               // -1: no column has that name
+    std::vector<std::string> classes = {};  // the labels' names, sorted; empty for numbers
 
     int64_t rows() const { return int64_t(lines.size()); }
 };
 
+// Reads a table. `label` names the labels' column, and then the first line is a header even if
+// some names in it are numbers; "" is the first column.
 // Throws a sentence with the line and the column of the first wrong cell.
-// has_header: the first line is one even if some of the columns' names are numbers.
-CsvTable read_csv(const std::string& path, bool has_header = false);
-CsvTable parse_csv(std::string_view text, const std::string& name, bool has_header = false);
+CsvTable read_csv(const std::string& path, const std::string& label = "");
+CsvTable parse_csv(std::string_view text, const std::string& name, const std::string& label = "");
 
-// Splits the table into labels, whole numbers from 0 to 255, and the measurements beside them.
-// `label` names the labels' column; "" is the first.
-DataSet labelled_rows(const CsvTable& table, const std::string& label = "");
+// Splits the table into labels from 0 to 255 and the measurements beside them.
+DataSet labelled_rows(const CsvTable& table);
+
+// Returns the table with the columns and the classes of another one, `like`: found by name if both
+// have a header, else by position. Labels may be missing, and are then 0.
+CsvTable arranged(const CsvTable& table, const CsvTable& like);
 
 }  // namespace slim

@@ -179,6 +179,14 @@ TEST_CASE("mnist: a CSV file of 20 classes with a header trains, saves, loads") 
     again.insert(again.end(), {"--base", folder / "out/base.safetensors", "--test",
                                folder / "t.csv"});
     CHECK(mnist_on(folder / "t.csv", again, false).out.find(" 100.00 ") != std::string::npos);
+    // A test file with its columns in another order.
+    std::string turned = "height,width,kind\n";
+    for (int i = 0; i < 20; i++)
+        turned += to_text(i / 5 * 3000) + "," + to_text(i % 5 * 100) + "," + to_text(i) + "\n";
+    write_file(folder / "turned.csv", {turned});
+    again.back() = folder / "turned.csv";
+    const std::string out = mnist_on(folder / "t.csv", again, false).out;
+    CHECK(out.find(" 100.00 ") < out.rfind(" 100.00 "));  // test and training accuracy
     write_file(folder / "bad.csv", {"width,kind\n1,2\n,3\n"});
     check_refused(mnist_on(folder / "bad.csv", label), {"bad.csv: line 3, column 1 (width)"});
     write_file(folder / "short.csv", {"width,kind\n1,2\n"});

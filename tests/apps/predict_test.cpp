@@ -251,6 +251,14 @@ TEST_CASE("predict: a line per picture with --brief, doubts, and rows of a CSV f
         CHECK(rows.out == folder / name + (name == "new.csv" ? ":3" : ":2") + ": 1 100.0 %\n" +
                               folder / name + (name == "new.csv" ? ":4" : ":3") + ": 0 100.0 %\n");
     }
+    // Names of classes, and columns in another order.
+    write_file(folder / "named.csv", {"kind,a,b\nfirst,0,0\nsecond,2,200\n"});
+    write_file(folder / "turned.csv", {"b,a\n150,0\n50,2\n"});
+    const Finished named =
+        call(predict, {folder / "turned.csv", "--label", "kind", "--data", folder / "named.csv",
+                       "--base", folder / "small.safetensors"});
+    CHECK(named.out == folder / "turned.csv" + ":2: second 100.0 %\n" + folder / "turned.csv" +
+                           ":3: first 100.0 %\n");
     const auto refused = [&](const std::vector<std::string>& arguments, const std::string& words) {
         const Finished bad = call(predict, arguments);
         CHECK(bad.status == 1);
