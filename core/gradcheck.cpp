@@ -54,7 +54,7 @@ std::string ops_of(const TensorFunction& f, const std::vector<Tensor>& inputs) {
 // A hint if f has a kink (relu at 0, say) so near that the slopes on both sides differ.
 std::string kink_hint(double below, double middle, double above, double eps) {
     const double left = (middle - below) / eps, right = (above - middle) / eps;
-    if (std::fabs(left - right) < 0.1 * std::max(std::fabs(left), std::fabs(right))) return "";
+    if (std::fabs(left - right) <= 0.1 * std::max(std::fabs(left), std::fabs(right))) return "";
     return ". hint: the slope is " + to_text(left) + " on the left and " + to_text(right) +
            " on the right: is there a kink within eps = " + to_text(eps) + "? Move the input away";
 }

@@ -160,6 +160,13 @@ TEST_CASE("fault: gradcheck names the ops, and a kink that is near") {
     });
     check_words(wrong, {"gradcheck of scale, square: ", "backward says"});
     CHECK(wrong.find("kink") == std::string::npos);
+    const std::string flat = error_of([&] {  // no kink where the slope is 0 on both sides
+        gradcheck([](auto& in) {
+            return record(ones({2}), std::make_shared<GreedyAddNode>(in[0], in[0]));
+        }, {y});
+    });
+    check_words(flat, {"finite differences say 0"});
+    CHECK(flat.find("kink") == std::string::npos);
 }
 
 }  // namespace slim
