@@ -46,7 +46,7 @@ static void check_both() {
     Tensor (*nodes[])(const Tensor&, const Tensor&) = {broken::node_1, broken::node_2,
                                                        broken::node_3, broken::node_4,
                                                        broken::node_5};
-    const std::string right = "dacbe";
+    const std::string right = broken::kMistakes;
     require(kMistakes.size() == right.size(), "kMistakes: expected 5 letters");
     std::string said;
     for (size_t k = 0; k < right.size(); k++) try {

@@ -16,7 +16,7 @@ using namespace slim;
 // ---- your part ----------------------------------------------------------------------------------
 
 // Adds to da [m, k] and db [k, n], which are zero at first, given dy [m, n]. Read an element with
-// a.at({i, p}); write one with da.mutable_data()[i * k + p].
+// a.at({i, p}). Write one with da.mutable_data()[i * k + p]: row times columns, plus column.
 static void product_backward(const Tensor& a, const Tensor& b, const Tensor& dy, Tensor& da,
                              Tensor& db) {
     const int64_t m = a.size(0), k = a.size(1), n = b.size(1);
@@ -42,6 +42,10 @@ static void check_product() {
                                   {divided(a.grad(), n), "gradients add up: no mean over j"}};
         std::vector<Mistake> of_b{{zeros({k, n}), "db is still zero"},
                                   {divided(b.grad(), m), "gradients add up: no mean over i"}};
+        Tensor strided = zeros({k, n});
+        for (int64_t i = 0; i < k * n; i++)
+            strided.mutable_data()[i / n * k + i % n] += b.grad().data()[i];
+        of_b.push_back({strided, "db has n columns: its element {p, j} is at p * n + j"});
         if (m == k && k == n) {  // with equal sizes other formulas run too, and are wrong
             of_a.push_back({matmul(dy, b), "this is dy b: which index of b is summed over?"});
             of_b.push_back({matmul(a, dy), "this is a dy: which index of a is summed over?"});

@@ -39,6 +39,9 @@ static void check_one(const std::string& what, const AdapterConfig& config, cons
             what + ": expected " + file + " in the folder, got none");
     AdapterSet loaded(fresh);
     const bool is_merged = std::string(file) == "merged.safetensors";
+    require(!is_merged || adapters.active().empty() || !adapters.is_merged(),
+            what + ": merge() can be undone, so the adapter is still in the model. For good: "
+            "merge_and_unload()");
     if (is_merged) load_parameters(fresh, folder + "/" + file);
     else add_adapter(loaded, "loaded", load_adapter(folder), rng);
     expect(what + ", output after loading, element ", fresh(x), expected,

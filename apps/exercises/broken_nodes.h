@@ -51,4 +51,6 @@ inline Tensor node_5(const Tensor& a, const Tensor&) {  // tanh(a)
     });
 }
 
+inline const char* const kMistakes = "dacbe";
+
 }  // namespace slim::broken

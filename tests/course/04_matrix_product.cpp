@@ -22,6 +22,10 @@ static void product_backward(const Tensor& a, const Tensor& b, const Tensor& dy,
 // answer: a mean
 // change: s/b.at({p, j})/b.at({p, j}) \/ n/
 // says: gradients add up: no mean over j
+// answer: a's columns for db
+// change: s/p \* n + j/p * k + j/
+// says: db for a (2, 3), b (3, 5), element
+// says: db has n columns: its element {p, j} is at p * n + j
 // answer: db forgotten
 // change: /db.mutable/d
 // says: db is still zero

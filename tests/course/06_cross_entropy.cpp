@@ -28,6 +28,10 @@ static double cross_entropy_by_hand(const Tensor& z, const std::vector<int>& lab
 // answer: overflows
 // change: s/real top = row\[0\];/real top = 0;/; /std::max/d
 // says: L, a logit of 1000: expected 
+// answer: the logarithm of p
+// change: s/loss += .*/loss -= std::log(std::exp(row[labels[i]] - top) \/ total) \/ batch;/
+// says: L, a logit of 1000: expected
+// says: p_c became 0: take log(p_c) = z_c - t - log(sum of e^(z - t))
 // answer: no softmax
 // change: s/(p - y)/(row[k] - y)/
 // says: this is z - y: p is softmax(z)

@@ -15,7 +15,7 @@ static void hand_on(Module& model, AdapterSet& adapters, const std::string& fold
 // says: layers.0 has a magnitude per input, and PEFT's DoRA has one per output
 // answer: merged, but not unloaded
 // change: s/merge_and_unload/merge/
-// says: merged.safetensors
+// says: DoRA per input: merge() can be undone, so the adapter is still in the model.
 // answer: the base
 // change: s/merge_and_unload/disable/
 // says: DoRA per input, output after loading, element [0, 0]: expected
