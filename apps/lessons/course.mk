@@ -32,7 +32,8 @@ gdb-%:
 	@sh apps/lessons/gdb.sh $* $(BUILD)/gdb/$*_* $(GDB_ARGS)
 # The exercises. Warnings do not stop one; -O0, as it is small and is to compile fast.
 COURSE = BUILD='$(BUILD)' CXX='$(CXX)' JOBS=$(JOBS) \
-         FLAGS='$(filter-out -Werror -MMD -MP,$(FLAGS)) -O0 -g3 -Wno-unused-parameter' sh
+         FLAGS='$(filter-out -Werror -MMD -MP,$(FLAGS)) -O0 -g3 \
+         $(addprefix -Wno-unused-,parameter variable)' sh
 EXERCISES = $(call object,apps/exercises/check.cpp apps/exercises/train.cpp)
 course:  ## the exercises that are done; ex-04 checks one, hint-04 prints its hint
 	@$(COURSE) apps/exercises/course.sh progress
