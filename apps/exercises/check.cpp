@@ -87,7 +87,7 @@ int run_exercise(const char* file, void (*check)()) {
     std::printf("exercise %s: passed. ", number.c_str());
     const int next = std::atoi(number.c_str()) + 1;
     if (next == 1) std::printf("That was the appendix.\n");
-    else if (next > 12) std::printf("That was the course. The appendix: make lesson-appendix\n");
+    else if (next > 13) std::printf("That was the course. The appendix: make lesson-appendix\n");
     else std::printf("Next: make lesson-%02d\n", next);
     return 0;
 }

@@ -21,7 +21,7 @@ endif
 lessons: data $(LESSONS)  ## run all lessons; lesson-07 runs one, gdb-07 opens it in gdb
 	@for lesson in $(LESSONS); do echo "== $$lesson"; $$lesson || exit 1; echo; done
 lesson = $(or $(filter $(BUILD)/lessons/$(1)_%,$(LESSONS)),$(error there is no lesson $(1). \
-  hint: lesson-01 to lesson-12, lesson-appendix))
+  hint: lesson-01 to lesson-13, lesson-appendix))
 lesson-%:
 	@$(MAKE) -s $(call lesson,$*)
 	@! grep -q data/mnist apps/lessons/$*_*.cpp || sh data/fetch_mnist.sh data/mnist

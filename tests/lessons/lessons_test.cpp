@@ -104,6 +104,7 @@ TEST_CASE("lesson 9") { check_lesson("09_merge_and_swap", 0.9); }
 TEST_CASE("lesson 10") { check_lesson("10_adapting", 0.1, 8); }
 TEST_CASE("lesson 11") { check_lesson("11_what_adapters_do", 0.6); }
 TEST_CASE("lesson 12") { check_lesson("12_your_own_picture", 0.2); }
+TEST_CASE("lesson 13") { check_lesson("13_attention", 0.5); }
 TEST_CASE("the appendix: factored DoRA") { check_lesson("appendix_factored_dora"); }
 
 TEST_CASE("the lessons: each of at most 120 lines, and with a header that make can use") {
