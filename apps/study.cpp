@@ -334,7 +334,7 @@ int study(int argc, char** argv) {
     Options options("Studies adapters on a changed task:\n"
                     "  study rank        accuracy by rank, LoRA and DoRA\n"
                     "  study weights     how training changes magnitude and direction of weights");
-    s.task.add_to(options);
+    options.add("data", s.task.data, "folder with four IDX files, named as MNIST's are", "PATH");
     options.add("shift", s.shift, "the change: rotate:45, translate:4, invert or fashion", "HOW");
     options.add("ranks", s.ranks, "rank: the ranks, separated by commas", "RANKS");
     options.add("rank", s.rank, "weights: the adapters' rank", 1, 10000);
@@ -348,9 +348,9 @@ int study(int argc, char** argv) {
     options.add("out", s.out, "folder for the CSV files and the pages", "DIR");
     const std::vector<std::string> words = options.parse(argc, argv);
     const std::string command = words.size() == 1 ? words[0] : "";
-    check(command == "rank" || command == "weights", "got ", words.size(), " words",
-          words.empty() ? "" : ", the first of them \"" + words[0] + "\"",
-          "; it must be rank or weights. hint: see --help");
+    check(!words.empty(), "the study is missing; it must be rank or weights. hint: see --help");
+    check(command == "rank" || command == "weights", "got \"", words[0], "\"",
+          words.size() > 1 ? " and more" : "", "; it must be rank or weights. hint: see --help");
     whole_numbers(s.ranks, "--ranks");
     const Task old = s.task.load();
     Task task = shifted(old, s.shift);

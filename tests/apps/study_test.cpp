@@ -57,6 +57,7 @@ TEST_CASE("study: rank and weights write CSV files and pages with a chart for ea
          {std::vector<std::string>{}, {"ranks"}, {"rank", "weights"}})
         check_words(run(wrong).err, {"it must be rank or weights"});
     CHECK(run({"rank", "--ranks", "0"}).status == 1);
+    check_words(run({"rank", "--label", "kind"}).err, {"--label: there is no such option"});
 }
 
 }  // namespace slim
