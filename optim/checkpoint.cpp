@@ -5,7 +5,7 @@
 // holds texts that say what run this is.
 #include "optim/checkpoint.h"
 
-#include <algorithm>  // min
+#include <algorithm>  // find, min
 #include <bit>  // bit_cast
 #include <cmath>  // isfinite
 #include <cstring>  // memcmp, memcpy
@@ -65,6 +65,23 @@ std::string config_of(const TensorFile& file) {
     check(at != file.metadata.end(), file.path, ": this is not a training checkpoint of slimgrad",
           ". hint: --resume takes the .checkpoint file that --save wrote");
     return at->second;
+}
+
+// The settings, separated by commas in a configuration, that the other one lacks.
+std::string difference(const std::string& config, const std::string& other) {
+    const auto settings = [](const std::string& text) {
+        std::vector<std::string> parts(1);
+        for (const char c : text)
+            if (c == ',') parts.emplace_back();
+            else if (c != '{' && c != '}' && c != '"') parts.back() += c;
+        return parts;
+    };
+    const std::vector<std::string> others = settings(other);
+    std::string text;
+    for (const std::string& part : settings(config))
+        if (std::find(others.begin(), others.end(), part) == others.end())
+            text += (text.empty() ? "" : ", ") + part;
+    return text.empty() ? "no more" : text;
 }
 
 uint64_t hash(const void* data, size_t bytes, uint64_t h) {
@@ -203,7 +220,8 @@ std::string checkpoint_config(const std::string& path) { return config_of(read_s
 void load_checkpoint(const std::string& path, const TrainState& run, const std::string& config) {
     const TensorFile file = read_safetensors(path);
     check(config_of(file) == config, path, ": the checkpoint is of another run: it was made with ",
-          config_of(file), ", but this run is ", config, ". hint: use the same options to resume");
+          difference(config_of(file), config), ", but this run has ",
+          difference(config, config_of(file)), ". hint: use the same options to resume");
     const std::vector<int64_t> generators = file.integers("generators");
     const std::vector<Rng*> rngs = run.model.rngs();
     check(generators.size() == rngs.size() + 1, path, ": the states of ", generators.size(),

@@ -114,6 +114,11 @@ TEST_CASE("checkpoint file: another configuration is refused, and nothing change
     const auto before = second.values();
     CHECK_ERROR(second.train(images, 1, "", folder / "run.checkpoint", "another"), "run.checkpoint",
                 "another run", "this run", "same options");
+    // Only what differs is shown.
+    Run third;
+    third.train(images, 1, folder / "run.checkpoint", "", R"({"lr":0.5,"rank":4,"seed":1})");
+    CHECK_ERROR(second.train(images, 1, "", folder / "run.checkpoint", R"({"lr":1,"rank":4})"),
+                "made with lr:0.5, seed:1, but this run has lr:1. hint");
     CHECK(second.values() == before);
 }
 
