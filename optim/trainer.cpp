@@ -136,7 +136,9 @@ public:
           batch_size_(options.batch_size),
           shuffle_(options.shuffle),
           batches_(rows, options.batch_size / options.accumulate) {}
-    const char* item_name() const override { return "images"; }
+    const char* item_name() const override {
+        return rows_.pixels.empty() ? "rows" : "images";
+    }
     int64_t items_per_epoch() const override { return rows_.count; }
     std::string describe() const override { return describe_data(rows_, batch_size_, shuffle_); }
     void start_epoch(Rng& rng) override {
