@@ -3,7 +3,7 @@
 
 #include <algorithm>  // max, min
 #include <cmath>      // sqrt
-#include <filesystem>  // is_directory
+#include <filesystem>  // is_directory, is_regular_file
 
 #include "data/csv.h"
 #include "data/mnist.h"
@@ -22,6 +22,10 @@ void TaskOptions::add_to(Options& options) {
                 "names; else the first", "NAME");
     options.add_choice("scale", scale, "columns of measurements: to mean 0 and deviation 1, or "
                        "to 0 .. 1", "standard|unit|none");
+}
+
+bool TaskOptions::is_csv() const {
+    return data.ends_with(".csv") || std::filesystem::is_regular_file(data);
 }
 
 Task TaskOptions::load() const {

@@ -25,7 +25,7 @@ struct TaskOptions {
     std::string data = "data/mnist", test, label, scale = "standard";
 
     void add_to(Options& options);
-    bool is_csv() const { return data.ends_with(".csv"); }
+    bool is_csv() const;  // any file; images are in a folder
     // Throws when the two sets do not fit each other. Without a test file, a fifth of the rows of
     // a CSV file, drawn at random, is for testing.
     Task load() const;

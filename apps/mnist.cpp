@@ -8,10 +8,11 @@
 // run:  build/mnist --help
 #include <unistd.h>  // access
 
-#include <algorithm>  // max
+#include <algorithm>  // equal, max
 #include <cstdio>
 #include <filesystem>
 #include <map>
+#include <utility>  // exchange
 
 #include "apps/shift.h"
 #include "core/gemm.h"
@@ -32,7 +33,7 @@ bool is_adapter(const std::string& method) { return method == "lora" || method =
 
 struct Settings {
     TaskOptions task;
-    std::string method = "all", preset, threads = "1", hidden = "128,256";
+    std::string method = "all", preset, threads = "1", hidden;
     std::string axis, norm_gradient, init, target = "all-linear", quantize = "none", json;
     std::string base, save, resume, save_adapter, adapter, report, shift;
     int64_t rank = 4, epochs = 0, batch = 64, seed = 1, seeds = 1, classes = 0, samples = 0;
@@ -378,10 +379,18 @@ void find_widths(Settings& s, const Task& task) {
     check(s.classes == 0 || s.classes >= classes, "--classes ", s.classes,
           ": there are labels up to ",
           classes - 1, ", which makes ", classes, " classes");
-    s.widths = whole_numbers(s.hidden, "--hidden");
+    check(std::max(classes, s.classes) > 1, s.task.data,
+          ": every label is 0; there must be two classes or more");
+    s.widths = whole_numbers(s.hidden.empty() ? "128,256" : s.hidden, "--hidden");
     s.widths.insert(s.widths.begin(), task.train.features());
     s.widths.push_back(std::max(classes, s.classes));
-    if (!s.base.empty()) s.widths = perceptron_widths(s.base);
+    if (!s.base.empty()) {
+        const std::vector<int64_t> asked = std::exchange(s.widths, perceptron_widths(s.base));
+        check(s.hidden.empty() ||
+                  std::equal(asked.begin() + 1, asked.end() - 1, s.widths.begin() + 1,
+                             s.widths.end() - 1),
+              "--hidden ", s.hidden, ": ", s.base, " has other widths. hint: leave out --hidden");
+    }
     check(s.widths.front() == task.train.features() && s.widths.back() >= classes, s.base,
           ": a perceptron of ", s.widths.front(), " inputs and ", s.widths.back(), " classes; ",
           s.task.data, " has ", task.train.features(), " and ", classes,
@@ -399,7 +408,8 @@ int mnist(int argc, char** argv) {
     Options options("Pretrains a perceptron, then compares full fine-tuning, LoRA and DoRA.");
     s.task.add_to(options);
     options.add("classes", s.classes, "classes; 0: as many as the labels need", 0, 256);
-    options.add("hidden", s.hidden, "widths of the layers between, separated by commas", "WIDTHS");
+    options.add("hidden", s.hidden, "widths of the layers between, separated by commas; else the "
+                "base's, or 128,256", "WIDTHS");
     options.add_choice("method", s.method, "what to train after the base",
                        "base|full|lora|dora|all");
     options.add_choice("preset", s.preset,

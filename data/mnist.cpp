@@ -20,7 +20,9 @@ std::string similar_file(const std::string& folder, const std::string& name) {
 // The folder itself, or, if it holds no IDX file, where torchvision puts them below its root.
 std::string data_folder(const std::string& folder) {
     check(std::filesystem::is_directory(folder), folder,
-          ": there is no such folder. hint: make data fetches MNIST into data/mnist");
+          file_exists(folder) ? ": is not a folder" : ": there is no such folder",
+          "; images are in a folder of four IDX files. hint: make data fetches MNIST into "
+          "data/mnist");
     if (!similar_file(folder, "-ubyte").empty()) return folder;
     for (const char* below : {"/MNIST/raw", "/FashionMNIST/raw", "/KMNIST/raw"})
         if (file_exists(folder + below)) return folder + below;
@@ -41,7 +43,8 @@ std::string locate(const std::string& folder, const std::string& name,
         }
     const std::string similar = similar_file(folder, name + "-" + types[0]);
     fail(usual, ": there is no such file. hint: ",
-         similar.empty() ? "make data fetches MNIST into data/mnist"
+         similar.empty() ? "make data fetches MNIST into data/mnist; files of your own need "
+                           "its names"
                          : "ln -s " + std::filesystem::path(similar).filename().string() + " " +
                                usual);
 }

@@ -150,6 +150,10 @@ TEST_CASE("mnist: data that do not fit are refused before training") {
     const ScratchFolder out;
     const Finished trained = mnist_on(data.path, {"--method", "base", "--save", out.path});
     REQUIRE(trained.status == 0);
+    check_refused(mnist_on(data.path, {"--base", out / "base.safetensors", "--hidden", "16"}),
+                  {"--hidden 16", "other widths", "leave out --hidden"});
+    const SmallImages one(1);
+    check_refused(mnist_on(one.path, {}), {one.path, "every label is 0"});
     check_refused(mnist_on(small.path, {"--base", out / "base.safetensors"}),
                   {"16 inputs and 10 classes", "25 and 10"});
     std::filesystem::copy(small / "t10k-images-idx3-ubyte", data / "t10k-images-idx3-ubyte",
@@ -164,6 +168,7 @@ TEST_CASE("mnist: a CSV file of 20 classes with a header trains, saves, loads") 
         csv += to_text(i % 20 % 5 * 100 + i % 7) + "," + to_text(i % 20) + "," +
                to_text(i % 20 / 5 * 3000) + "\n";
     write_file(folder / "t.csv", {csv});
+    write_file(folder / "t.txt", {csv});
     const Arguments label{"--label", "kind", "--method", "base"};
     Arguments train = label;
     train.insert(train.end(), {"--save", folder / "out", "--lr", "0.02", "--epochs", "40",
@@ -173,12 +178,13 @@ TEST_CASE("mnist: a CSV file of 20 classes with a header trains, saves, loads") 
     INFO(done.out << done.err);
     REQUIRE(done.status == 0);
     CHECK(done.out.find(" 100.00 ") != std::string::npos);
+    CHECK(done.out.find(" rows/s ") != std::string::npos);
     CHECK(perceptron_widths(folder / "out/base.safetensors") ==
           std::vector<int64_t>{2, 16, 12, 20});
     Arguments again = label;
     again.insert(again.end(), {"--base", folder / "out/base.safetensors", "--test",
                                folder / "t.csv"});
-    CHECK(mnist_on(folder / "t.csv", again, false).out.find(" 100.00 ") != std::string::npos);
+    CHECK(mnist_on(folder / "t.txt", again, false).out.find(" 100.00 ") != std::string::npos);
     // A test file with its columns in another order.
     std::string turned = "height,width,kind\n";
     for (int i = 0; i < 20; i++)

@@ -40,6 +40,7 @@ TEST_CASE("mnist: what is missing, and what to do") {
     SmallSet folder;
     CHECK_ERROR(load_mnist(folder / "nowhere", Split::kTrain), folder / "nowhere",
                 "no such folder", "make data");
+    CHECK_ERROR(load_mnist(folder / "train-labels-idx1-ubyte", Split::kTrain), "is not a folder");
     const std::string labels = folder / "train-labels-idx1-ubyte";
     std::filesystem::remove(labels);
     CHECK_ERROR(load_mnist(folder.path, Split::kTrain), labels, "no such file", "make data");
