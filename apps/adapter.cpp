@@ -47,8 +47,10 @@ int adapter(int argc, char** argv) {
     options.add("base", base, "merge: the model that was adapted, safetensors", "FILE");
     options.add("out", out, "merge: where to write the merged model", "FILE");
     const std::vector<std::string> words = options.parse(argc, argv);
-    const std::string command = words.empty() ? "" : words[0];
-    const size_t folders = words.size() - (words.empty() ? 0 : 1);
+        check(!words.empty(), "the command is missing; it must be inspect, check, diff or merge. ",
+          "hint: see --help");
+    const std::string command = words[0];
+    const size_t folders = words.size() - 1;
 
     if (command == "inspect" && folders == 1) {
         std::printf("%s", describe_adapter(load_adapter(words[1])).c_str());
@@ -60,8 +62,8 @@ int adapter(int argc, char** argv) {
     } else if (command == "merge" && folders == 1) {
         merge(words[1], base, out);
     } else {
-        fail("got \"", command, "\" with ", folders,
-             " folders; it must be inspect, check or merge with one, or diff with two. ",
+        fail("got \"", command, "\" with ", folders, folders == 1 ? " folder" : " folders",
+             "; it must be inspect, check or merge with one, or diff with two. ",
              "hint: see --help");
     }
     return 0;

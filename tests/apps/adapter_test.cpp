@@ -38,7 +38,7 @@ TEST_CASE("fault: build/adapter: inspect, check, diff, merge; bad input is a sen
     load_parameters(merged, scratch / "merged");
     check_close(merged.answer(), adapted.answer(), 1e-4, 1e-5);
 
-    check_words(adapter("", 1), {"inspect, check", "--help"});
+    check_words(adapter("", 1), {"the command is missing", "inspect, check", "--help"});
     check_words(adapter("inspect", 1), {"--help"});
     check_words(adapter("inspect a b", 1), {"2 folders"});
     check_words(adapter("explode " + folder.path, 1), {"\"explode\""});
