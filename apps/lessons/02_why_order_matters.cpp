@@ -40,8 +40,8 @@ struct Number {
     }
 };
 
-// Wrong: whenever a share comes in, hand it on at once. Whatever was there before is handed on a
-// second time with the next share.
+// Wrong: whenever a share comes in, hand on at once all that is there. The shares that came before
+// are handed on a second time.
 static void at_once(Number& y) {
     for (Number* input : y.inputs) {
         input->grad += y.grad;
@@ -49,8 +49,8 @@ static void at_once(Number& y) {
     }
 }
 
-// Wrong: visit each number only once, but in the order in which we happen to find them. Whoever is
-// found early hands on what it has by then, and what comes in later is lost.
+// Wrong: visit each number only once, but in the order in which we happen to find them. A number
+// that is found early hands on what it has by then, and what comes in later is lost.
 static void as_found(Number& y, std::set<Number*>& seen) {
     if (!seen.insert(&y).second) return;
     y.pass_on();

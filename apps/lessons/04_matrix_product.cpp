@@ -83,7 +83,7 @@ int main() {
     // A sum over the index that stands first in both is a transposed product: dy^T x. A sum over
     // the second index of one and the first of the other is a plain one: dy W.
     // The shapes leave no choice either: dW is as large as W, [out, in]. From dy [batch, out] and
-    // x [batch, in], only dy^T x has that shape. So the batch is summed away, and b's too.
+    // x [batch, in], only dy^T x has that shape. It sums over the batch, and so does db.
     Tensor dW = zeros({kOut, kIn}), dx = zeros({kBatch, kIn}), db = zeros({kOut});
     for (int64_t i = 0; i < kBatch; i++)
         for (int64_t j = 0; j < kOut; j++) {

@@ -71,7 +71,8 @@ static void fit_a_line(Rng& rng) {
 }
 
 // Trains on all four cases at once, and returns what the model says about them in the end. Step 4
-// is left to Adam, which does something cleverer than SGD with the same gradients.
+// above is called SGD: w -= lr g. Here Adam does it. It divides each step by the usual size of that
+// parameter's gradient, so that all parameters move at about the same speed.
 static Tensor train(Module& model, const Tensor& x, const Tensor& y) {
     Adam adam(model.parameters(), {.lr = 0.05});
     for (int step = 0; step < 500; step++) {
@@ -79,7 +80,7 @@ static Tensor train(Module& model, const Tensor& x, const Tensor& y) {
         adam.step();
         adam.zero_grad();
     }
-    NoGrad no_grad;
+    NoGrad no_grad;  // no backward follows: the ops leave no nodes
     return model(x);
 }
 

@@ -108,7 +108,8 @@ int main() {
         std::printf(" ...\n");
     }
 
-    // The layer of the library: the same function, computed in one op.
+    // The layer of the library: the same function, computed in one op. (With 2 * target, as all
+    // gradients are near 0 at the target by now.)
     backward(mse_loss(lora(x, *base, A, B, s), 2 * target));
     const Tensor y = lora(x, *base, A, B, s), dA = clone(A.grad()), dB = clone(B.grad());
     adam.zero_grad();

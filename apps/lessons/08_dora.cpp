@@ -51,7 +51,7 @@ static Tensor merged(const Parameters& p) { return mul_col(p.V(), p.m / norm(p.V
 static Tensor dora(const Tensor& x, const Parameters& p) { return matmul_nt(x, merged(p)); }
 
 // Two layers that are called DoRA in tutorials. Both normalise the branch's output, where DoRA
-// normalises a weight. This one returns a sum without the result: it is LoRA ...
+// normalises a weight. The first then returns a sum in which that is left out: it is LoRA ...
 static Tensor drops_m(const Tensor& x, const Parameters& p) {
     return matmul_nt(x, p.W) + matmul_nt(matmul_nt(x, p.A), p.B);
 }
@@ -69,8 +69,8 @@ static void show(const char* name, const Tensor& W) {
 }
 
 int main() {
-    // 1. Where m starts: at the norms of W. A row makes one output, a column belongs to one input.
-    //    The paper's code and PEFT take rows; the tutorials take columns.
+    // 1. m starts at the norms of W: of its rows (outputs) in the paper's code and in PEFT, of its
+    //    columns (inputs) in the tutorials. kExact: backward also goes through the norm of V.
     Rng rng(1);
     auto base = std::make_shared<Linear>(tensor({3, 4, 0, 2}, {2, 2}));  // no bias
     base->set_requires_grad(false);

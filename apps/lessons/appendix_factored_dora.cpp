@@ -109,8 +109,8 @@ int main() {
     compare("dB", dB, plain.lora.B.grad());
     compare("dA", dA, plain.lora.A.grad());
 
-    // What it costs, in multiplications beyond LoRA's: the merged form has dW', as large as x W^T,
-    // and three products of A or B with matrices of W's size; ours has W A^T and P^T W.
+    // What it costs beyond LoRA, in multiplications. Merged: dW', which costs as much as x W^T, and
+    // three products of A or B with matrices of W's size. Factored: W A^T and P^T W.
     const double in = 4096, out = 4096, rank = 16, batch = 128;
     const double lora = batch * (2 * in * out + 3 * rank * (in + out));
     const double merged = in * out * (3 * batch + 3 * rank + 5);
