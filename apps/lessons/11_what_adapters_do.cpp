@@ -1,15 +1,17 @@
 // Lesson 11: what adapters do to a weight.
 //
-// You will learn: to look into a trained weight. The singular values of the change: LoRA's has as
-//   many as its rank, DoRA's m adds small ones, full tuning's has all. And the DoRA paper's
-//   analysis (section 3.2): in LoRA, rows that turn more also grow more; in DoRA the two go
-//   together less.
+// You will learn: to look into a trained weight. LoRA's change has as many singular values as its
+//   rank, DoRA's m adds small ones, full tuning's has all. And the DoRA paper's analysis (3.2): in
+//   LoRA, rows that turn more change more in magnitude too (correlation +0.83 there), in DoRA and
+//   full tuning less (-0.31, -0.62). Here all are above 0, and LoRA's are the largest as well.
 //
 // Run: make lesson-11    (make gdb-11 stops in singular_values)
 //   It reads the digits from data/mnist, which make fetches if they are missing.
 // Do:  make ex-11
 //
 // Expected output:
+//
+//   singular values of ((3, 0), (0, 2)): 3.00 2.00
 //
 //         singular values of layers.0's change       correlation by layer
 //   full   4.64  4.40  3.84  3.67  3.51  3.35  3.32  +0.34  +0.56  +0.88
@@ -50,11 +52,8 @@ static std::vector<double> singular_values(Tensor D, int count) {
 // For each row j of a weight, before and after:
 //     magnitude change  | |W'_j| - |W_j| |        direction change  1 - cos(angle of W_j and W'_j)
 static std::pair<Tensor, Tensor> row_changes(const Tensor& W, const Tensor& changed) {
-    const Tensor before = norm(W, 1), after = norm(changed, 1);
-    Tensor magnitude = after - before;
-    for (int64_t j = 0; j < magnitude.size(); j++)
-        magnitude.mutable_data()[j] = std::fabs(magnitude.data()[j]);
-    return {magnitude, 1 - sum(W * changed, 1) / (before * after)};
+    const Tensor before = norm(W, 1), after = norm(changed, 1), grown = after - before;
+    return {sqrt(grown * grown), 1 - sum(W * changed, 1) / (before * after)};
 }
 
 // From -1 to 1: do large values of u and v come together?
@@ -78,12 +77,13 @@ static void train(Module& model, const DataSet& set, int epochs, double lr) {
 }
 
 static int lesson(int argc, char** argv) {
+    const std::vector<double> known = singular_values(tensor({3, 0, 0, 2}, {2, 2}), 2);
+    std::printf("singular values of ((3, 0), (0, 2)): %.2f %.2f\n\n", known[0], known[1]);
     FILE* file = argc > 1 ? std::fopen(argv[1], "w") : nullptr;  // for apps/pictures.cpp
     const DataSet train_set = load_mnist("data/mnist", Split::kTrain);
     Rng rng(1);
     MLP base(train_set.features(), 128, 256, 10, rng);
     train(base, train_set, 1, 0.002);
-
     std::printf("      singular values of layers.0's change       correlation by layer\n");
     for (const char* method : {"full", "lora", "dora"}) {
         const bool is_full = method[0] == 'f';
