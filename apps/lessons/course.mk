@@ -9,8 +9,8 @@ $(BUILD)/obj/gdb/%.o: %.cpp
 	@$(CXX) $(FLAGS) -O0 -g3 -c $< -o $@
 $(BUILD)/gdb/%: $(BUILD)/obj/gdb/apps/lessons/%.o $(BUILD)/obj/apps/program.o $(LIBRARY) \
   $(patsubst $(BUILD)/obj/%,$(BUILD)/obj/gdb/%,$(call object,$(addprefix core/,activations.cpp \
-  arithmetic.cpp autograd.cpp broadcast.cpp matmul.cpp reduce.cpp) nn/linear.cpp \
-  nn/adapters/lora.cpp nn/adapters/dora*.cpp))
+  arithmetic.cpp autograd.cpp broadcast.cpp loss.cpp matmul.cpp reduce.cpp) data/digit.cpp \
+  nn/linear.cpp nn/adapters/adapt.cpp nn/adapters/lora.cpp nn/adapters/dora*.cpp))
 	$(link)
 # The lessons' tests run them. Their headers show what float prints, so in double there are none.
 ifneq ($(REAL),double)
