@@ -60,7 +60,7 @@ static Tensor gelu(const Tensor& x) {
     return record(y, std::make_shared<GeluNode>(x));
 }
 
-// A mistake, to see the check fail: the factor dy is missing.
+// A mistake, to see the check fail: the factor dy is missing. (detach() drops x * x's own node.)
 struct BrokenSquareNode : Node {
     explicit BrokenSquareNode(const Tensor& x) : Node("broken_square", {x}) {}
     void backward(const Tensor& y) override {

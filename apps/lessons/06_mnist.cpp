@@ -96,4 +96,5 @@ static int lesson(int, char**) {
     return 0;
 }
 
+// Runs the lesson, and prints an error, such as a missing file, as one line.
 int main(int argc, char** argv) { return run_program(argc, argv, lesson); }
