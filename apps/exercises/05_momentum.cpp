@@ -8,7 +8,7 @@
 //     w = w - lr v
 //
 // Write the step. The check halves lr on the way, and wants the bits of the library's SGD. (Its
-// numbers are multiples of powers of two, so that nothing is rounded.)
+// values have few binary digits, so that nothing is rounded.)
 //
 // Check: make ex-05    Hint: make hint-05
 #include "apps/exercises/check.h"

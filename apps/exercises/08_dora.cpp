@@ -25,7 +25,7 @@ static Tensor dm_at_start(const Tensor& x, const Tensor& W, const Tensor& g) {
     TO_WRITE("return dL/dm at B = 0");
 }
 
-// Whether the layer is a DoRA, with s = 1. You may call it, and backward.
+// Whether the layer is a DoRA, with s = 1. B is not zero. You may call the layer and backward().
 static bool is_dora(const Layer& layer, const Tensor& x, const Tensor& W, const Tensor& A,
                     const Tensor& B, const Tensor& m) {
     TO_WRITE("return whether this is a DoRA");
