@@ -31,8 +31,12 @@ bool TaskOptions::is_csv() const {
 Task TaskOptions::load() const {
     Task task;
     if (is_csv()) {
-        const CsvTable rows = read_csv(data, label);
+        CsvTable rows = read_csv(data, label);
         task.train = labelled_rows(rows);
+        if (!like.empty()) {
+            rows = arranged(rows, read_csv(like, label));
+            task.train = labelled_rows(rows);
+        }
         if (!test.empty()) {
             const CsvTable test_rows = read_csv(test, label);
             labelled_rows(test_rows);  // throws if they have no labels
@@ -62,15 +66,23 @@ Task TaskOptions::load() const {
             take_rows(task.train, {order.begin(), fifth})};
 }
 
-Task shifted(const Task& task, const std::string& how) {
-    if (how != "fashion") return {shifted(task.train, how), shifted(task.test, how)};
-    check(std::filesystem::is_directory("data/fashion"),
-          "data/fashion: there is no such folder. hint: make data-fashion");
-    Task fashion{load_mnist("data/fashion", Split::kTrain),
-                 load_mnist("data/fashion", Split::kTest)};
-    check(fashion.train.features() == task.train.features(), "--shift fashion: its images have ",
-          fashion.train.features(), " pixels, those of --data ", task.train.features());
-    return fashion;
+Task shifted(const Task& task, const TaskOptions& options, const std::string& how) {
+    if (how == "fashion")
+        check(std::filesystem::is_directory("data/fashion"),
+              "data/fashion: there is no such folder. hint: make data-fashion");
+    else if (how.find('/') == how.npos && !how.ends_with(".csv") && !std::filesystem::exists(how))
+        return {shifted(task.train, how), shifted(task.test, how)};
+    TaskOptions other = options;
+    other.data = how == "fashion" ? "data/fashion" : how;
+    other.test.clear();
+    check(other.is_csv() == options.is_csv(), "--shift ", how, ": is ",
+          other.is_csv() ? "a CSV file" : "not a CSV file", ", and --data ", options.data,
+          options.is_csv() ? " is one" : " is not");
+    if (other.is_csv()) other.like = options.data;
+    const Task changed = other.load();
+    check(changed.train.features() == task.train.features(), "--shift ", how, ": its images have ",
+          changed.train.features(), " pixels, those of --data ", task.train.features());
+    return changed;
 }
 
 DataSet sample_rows(const DataSet& set, int64_t count, int64_t seed) {

@@ -23,6 +23,7 @@ struct Task {
 // The options about data.
 struct TaskOptions {
     std::string data = "data/mnist", test, label, scale = "standard";
+    std::string like;  // a CSV file whose columns and classes those of data must have; "": any
 
     void add_to(Options& options);
     bool is_csv() const;  // any file; images are in a folder
@@ -31,9 +32,9 @@ struct TaskOptions {
     Task load() const;
 };
 
-// The task after a change of its images: see shifted() in data/dataset.h; "fashion" is
-// Fashion-MNIST instead.
-Task shifted(const Task& task, const std::string& how);
+// The task after a change: of its images, see shifted() in data/dataset.h; or other data of the
+// same kind, in the folder or CSV file `how`; "fashion" is the folder data/fashion.
+Task shifted(const Task& task, const TaskOptions& options, const std::string& how);
 
 // Returns a random part of the rows, chosen by the seed; 0 stands for all.
 DataSet sample_rows(const DataSet& set, int64_t count, int64_t seed);

@@ -159,8 +159,9 @@ void run(const Task& data, const Settings& s, int64_t seed, bool explain, std::v
         save(*base, "base");
     }
     if (!s.shift.empty()) {
-        ShiftOptions o{.shifts = split_list(s.shift), .epochs = s.epochs, .batch = s.batch,
-                       .lr_full = s.rate("full"), .lr_adapter = s.rate("lora"), .sweep = s.sweep};
+        ShiftOptions o{.shifts = split_list(s.shift), .data = s.task, .epochs = s.epochs,
+                       .batch = s.batch, .lr_full = s.rate("full"),
+                       .lr_adapter = s.rate("lora"), .sweep = s.sweep};
         if (s.samples > 0) o.samples.push_back(s.samples);
         o.config = [&](const std::string& method) { return s.adapter_config(method); };
         for (Row& row : compare_on_shifts(*base, data, o, seed)) rows.push_back(std::move(row));
@@ -425,8 +426,8 @@ int mnist(int argc, char** argv) {
                 "adapters", 0, 1e3);
     options.add("lr-full", s.lr_full, "the same for full; 0: as --lr", 0, 1e3);
     options.add("lr-adapter", s.lr_adapter, "the same for LoRA and DoRA; 0: as --lr", 0, 1e3);
-    options.add("shift", s.shift, "then change the task: rotate:45, translate:4, invert, fashion; "
-                "several separated by commas", "HOW");
+    options.add("shift", s.shift, "then change the task: rotate:45, translate:4, invert, fashion, "
+                "or other data, such as --data takes; several separated by commas", "HOW");
     options.add("samples", s.samples, "with --shift: also on only so many rows", 0, 1e9);
     options.add("sweep", s.sweep, "with --shift: choose the learning rates on held-out rows");
     options.add("seed", s.seed, "seed of the random numbers", 0, 1e15);
@@ -459,7 +460,12 @@ int mnist(int argc, char** argv) {
     const Task task = s.task.load();
     find_widths(s, task);
     if (!s.shift.empty()) {  // throws what is wrong with these
-        for (const std::string& shift : split_list(s.shift)) shifted(task, shift);
+        for (const std::string& shift : split_list(s.shift)) {
+            const int64_t classes = shifted(task, s.task, shift).classes();
+            check(classes <= s.widths.back(), "--shift ", shift, ": ", classes,
+                  " classes; the base has ", s.widths.back(), ". hint: pretrain one with ",
+                  "--classes ", classes);
+        }
         sample_rows(task.train, s.samples, s.seed);
     }
     check_outputs(s);

@@ -265,7 +265,8 @@ int predict(int argc, char** argv) {
             continue;
         }
         check(widths.front() == int64_t(digit.size()), base, ": a network of ", widths.front(),
-              " inputs; pictures become ", digit.size(), " pixels. hint: train it on images of 28 x 28");
+              " inputs; pictures become ", digit.size(),
+              " pixels. hint: train it on images of 28 x 28");
         const std::vector<real> p = probabilities(model, digit);
         const auto best = std::max_element(p.begin(), p.end());
         if (brief)

@@ -44,7 +44,7 @@ std::vector<Row> compare_on_shifts(MLP& base, const Task& old, const ShiftOption
                                    int64_t seed) {
     std::vector<Row> rows;
     for (const std::string& shift : o.shifts) {
-        const Task all = shifted(old, shift);
+        const Task all = shifted(old, o.data, shift);
         for (int64_t samples : o.samples) {
             const Task task{sample_rows(all.train, samples, seed), all.test};
             const std::string name = shift + ", " + to_text(task.train.count) + " samples";

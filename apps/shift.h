@@ -10,6 +10,7 @@ namespace slim {
 
 struct ShiftOptions {
     std::vector<std::string> shifts;   // see shifted()
+    TaskOptions data;                  // of the task before
     std::vector<int64_t> samples{0};   // training rows of the new task; 0 is all of them
     int64_t epochs = 5, batch = 64;
     double lr_full = 0, lr_adapter = 0;

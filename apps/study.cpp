@@ -335,7 +335,8 @@ int study(int argc, char** argv) {
                     "  study rank        accuracy by rank, LoRA and DoRA\n"
                     "  study weights     how training changes magnitude and direction of weights");
     options.add("data", s.task.data, "folder with four IDX files, named as MNIST's are", "PATH");
-    options.add("shift", s.shift, "the change: rotate:45, translate:4, invert or fashion", "HOW");
+    options.add("shift", s.shift, "the change: rotate:45, translate:4, invert, fashion, or a "
+                "folder of other images", "HOW");
     options.add("ranks", s.ranks, "rank: the ranks, separated by commas", "RANKS");
     options.add("rank", s.rank, "weights: the adapters' rank", 1, 10000);
     options.add("seeds", s.seeds, "rank: runs for each method and rank", 1, 1000);
@@ -353,7 +354,7 @@ int study(int argc, char** argv) {
           words.size() > 1 ? " and more" : "", "; it must be rank or weights. hint: see --help");
     whole_numbers(s.ranks, "--ranks");
     const Task old = s.task.load();
-    Task task = shifted(old, s.shift);
+    Task task = shifted(old, s.task, s.shift);
     task.train = sample_rows(task.train, std::min(s.samples, task.train.count), 1);
     make_folders(s.out);
     const std::shared_ptr<MLP> base = make_base(s, old);

@@ -81,7 +81,8 @@ DataSet shifted(const DataSet& images, const std::string& how) {
     const double number = std::strtod(amount.c_str(), &end);
     const bool known = how == "invert" || kind == "rotate" || kind == "translate";
     check(known && *end == 0 && amount.empty() == (kind == "invert") && std::isfinite(number),
-          "shift: got \"", how, "\"; it must be rotate:DEGREES, translate:PIXELS or invert");
+          "shift: got \"", how, "\"; it must be rotate:DEGREES, translate:PIXELS, "
+          "invert, or the name of other data");
     check(!images.pixels.empty(), "shift: ", how, " changes images, and these are measurements");
 
     DataSet result = images;

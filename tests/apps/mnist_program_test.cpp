@@ -193,6 +193,33 @@ TEST_CASE("mnist: a CSV file of 20 classes with a header trains, saves, loads") 
     again.back() = folder / "turned.csv";
     const std::string out = mnist_on(folder / "t.csv", again, false).out;
     CHECK(out.find(" 100.00 ") < out.rfind(" 100.00 "));  // test and training accuracy
+    // A change of task: the same rows with other labels, and the columns in another order.
+    std::string changed = "height,kind,width\n";
+    for (int i = 0; i < 400; i++)
+        changed += to_text(i % 20 / 5 * 3000) + "," + to_text((i + 1) % 20) + "," +
+                   to_text(i % 20 % 5 * 100 + i % 7) + "\n";
+    write_file(folder / "changed.csv", {changed});
+    Arguments shift{"--label", "kind", "--base", folder / "out/base.safetensors", "--shift",
+                    folder / "changed.csv", "--lr", "0.02", "--epochs", "40", "--json",
+                    folder / "rows.json"};
+    const Finished compared = mnist_on(folder / "t.csv", shift, false);
+    INFO(compared.out << compared.err);
+    CHECK(compared.status == 0);
+    const Json report = parse_json(text_of(folder / "rows.json"), "rows.json");
+    const auto figure = [&](size_t row, const char* name) {
+        return report.at("rows", "").as_list("")[row].at(name, "").as_double(name);
+    };
+    CHECK(figure(1, "test_accuracy") == 0);  // the base: rows 0 and 1, on the old and on the new
+    CHECK(figure(1, "old_accuracy") == 1);
+    CHECK(figure(3, "test_accuracy") > 0.9);  // full
+    CHECK(figure(3, "old_accuracy") < 0.1);
+    shift[5] = folder / "none.csv";
+    check_refused(mnist_on(folder / "t.csv", shift, false), {"none.csv", "no such file"});
+    shift[5] = "data";
+    check_refused(mnist_on(folder / "t.csv", shift, false), {"--shift data: is not a CSV file"});
+    write_file(folder / "more.csv", {"width,height,kind\n1,2,20\n1,2,0\n1,2,0\n1,2,0\n1,2,0\n"});
+    shift[5] = folder / "more.csv";
+    check_refused(mnist_on(folder / "t.csv", shift, false), {"21 classes; the base has 20"});
     write_file(folder / "bad.csv", {"width,kind\n1,2\n,3\n"});
     check_refused(mnist_on(folder / "bad.csv", label), {"bad.csv: line 3, column 1 (width)"});
     write_file(folder / "short.csv", {"width,kind\n1,2\n"});
