@@ -57,8 +57,8 @@ Task TaskOptions::load() const {
     if (task.train.pixels.empty() && scale != "none") scale_columns(task.train, task.test, scale);
     if (!split) return task;
 
-    check(task.train.count >= 5, data, ": ", task.train.count,
-          " rows are too few to train and test on. hint: name a test file with --test");
+    check(task.train.count >= 5, data, ": too few rows to train and test on: ", task.train.count,
+          "; there must be 5 or more. hint: name a test file with --test");
     Rng rng(1);
     const std::vector<int64_t> order = rng.permutation(task.train.count);
     const auto fifth = order.begin() + task.train.count / 5;
