@@ -150,7 +150,13 @@ CsvTable parse_csv(std::string_view text, const std::string& name, const std::st
 }
 
 DataSet labelled_rows(const CsvTable& table) {
-    check(table.label_column >= 0, table.path, ": no column is named \"", table.label, "\"");
+    if (table.label_column < 0) {
+        std::string names;
+        for (size_t i = 0; i < table.header.size() && i < 20; i++)
+            names += (i ? ", " : "") + table.header[i];
+        fail(table.path, ": no column is named \"", table.label, "\"; there are ", names,
+             table.header.size() > 20 ? ", ..." : "");
+    }
     const size_t column = size_t(table.label_column);
     const char* const hint =
         table.label.empty() ? ". hint: the label is in the first column; name another with --label"

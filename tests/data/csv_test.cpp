@@ -102,7 +102,8 @@ TEST_CASE("csv: each malformed file gets one sentence that says where") {
     CHECK_ERROR(rows_in("1.5,2\n"), "line 1, column 1: label 1.5", "whole numbers", "--label");
     CHECK_ERROR(rows_in("1,2\n-1,2\n"), "line 2, column 1: label -1");
     CHECK_ERROR(rows_in("class,width\n256,2\n", "class"), "line 2, column 1 (class): label 256");
-    CHECK_ERROR(rows_in("class,width\n1,2\n", "kind"), "no column is named \"kind\"");
+    CHECK_ERROR(rows_in("class,width\n1,2\n", "kind"), "no column is named \"kind\"; there are ",
+                "class, width");
     CHECK_ERROR(rows_in("class,class\n1,2\n", "class"), "two columns are named \"class\"");
     CHECK_ERROR(rows_in("1,2\n3,4\n", "class"), "no column is named \"class\"");
     CHECK_ERROR(rows_in("\x1f\x8b\x08 packed"), "t.csv: not a CSV file", "gunzip");
