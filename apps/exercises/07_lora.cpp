@@ -22,7 +22,6 @@ using namespace slim;
 struct MyLoRA {
     Tensor W, b, A, B;
     double s;
-
     // Makes A and B, which require gradients: uniform(shape, low, high, rng), zeros(shape).
     MyLoRA(const Tensor& W, const Tensor& b, int64_t rank, double s, Rng& rng) : W(W), b(b), s(s) {
         const int64_t out = W.size(0), in = W.size(1);
@@ -45,11 +44,12 @@ static void check_lora() {
     require(!W.requires_grad() && !b.requires_grad(), "W and b must not require gradients");
     expect("before training, y - base, element ", lora.forward(x) - base, zeros({5, 6}), {}, 0);
     backward(sum(lora.forward(x)));
-    require(lora.B.has_grad() && sum(lora.B.grad() * lora.B.grad()).item() > 0,
+    const Tensor dA = lora.A.grad(), dB = lora.B.grad();
+    require(sum(dA * dA).item() + sum(dB * dB).item() > 0,
             "dB is zero, as A is, and dA is zero, as B is: nothing will ever move");
-    copy_values(normal({6, 2}, 0, 1, rng), lora.B);
+    copy_values(normal({2, 8}, 0, 1, rng), lora.A), copy_values(normal({6, 2}, 0, 1, rng), lora.B);
     const Tensor expected = 3 * matmul_nt(matmul_nt(x, lora.A), lora.B);
-    expect("B random, y - base, element ", lora.forward(x) - base, expected,
+    expect("A and B random, y - base, element ", lora.forward(x) - base, expected,
            {{expected / 3, "the factor s is missing"}, {zeros({5, 6}), "the branch is missing"}});
     print_ranks([](const Tensor& W, const Tensor& b, int64_t rank, Rng& rng) {
         auto lora = std::make_shared<MyLoRA>(W, b, rank, 2, rng);

@@ -17,6 +17,9 @@ struct MyLoRA {
 // answer: B random too
 // change: s/B = zeros({out, rank})/B = normal({out, rank}, 0, 1, rng)/
 // says: before training, y - base, element [0, 0]: expected 0, got
+// answer: right, with A zero and B random
+// change: s/A = uniform(\(.*\), -bound, bound, rng)/A = zeros(\1)/
+// change: s/B = zeros({out, rank})/B = uniform({out, rank}, -0.3, 0.3, rng)/
 // answer: both zero
 // change: s/A = uniform(\(.*\), -bound, bound, rng)/A = zeros(\1)/
 // says: dB is zero, as A is, and dA is zero, as B is: nothing will ever move
