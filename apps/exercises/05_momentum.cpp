@@ -37,7 +37,7 @@ static void check_momentum() {
     const Tensor steepness = tensor({1, 0.25f, 2});  // the gradient of sum of c w^2 / 2 is c w
     Momentum ours{0.125f, 0.5f, {}};
     std::vector<real> w = theirs.to_vector();
-    Tensor plain = tensor(w), inside = tensor(w), inside_v = zeros({3});
+    Tensor plain = tensor(w), inside = tensor(w), inside_v = zeros({3}), start = tensor(w);
     SGD sgd({theirs}, {.lr = 0.125, .momentum = 0.5});
     for (int step = 1; step <= 4; step++) {
         if (step == 3) sgd.lr_factor = 0.5, ours.lr = 0.0625f;
@@ -51,6 +51,7 @@ static void check_momentum() {
 
         expect("w after step " + to_text(step) + ", element ", tensor(w), theirs,
                {{plain, "this is SGD without momentum: v must be kept between the steps"},
+                {(start + plain) / 2, "v is a sum, not a mean: g has no factor 1 - mu"},
                 {inside, "lr belongs to the step, not into v: it has changed since"}}, 0);
     }
 }

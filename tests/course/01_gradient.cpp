@@ -12,6 +12,13 @@ static Gradient gradient_of_f(double a, double b) { return {2 * a * b, a * a}; }
 static Gradient gradient_of_f(double a, double b) {
     return {2 * a * b + std::cos(a * b), a * a + std::cos(a * b)};
 }
+// answer: df/da twice
+// says: df/db at a = 2, b = 3: expected
+// says: this is df/da
+static Gradient gradient_of_f(double a, double b) {
+    const double da = 2 * a * b + b * std::cos(a * b);
+    return {da, da};
+}
 // answer: swapped
 // says: this is df/db
 static Gradient gradient_of_f(double a, double b) {

@@ -14,6 +14,7 @@ struct Momentum {
 // answer: an average, as Adam has it
 // change: s/+ g\[i\]/+ (1 - mu) * g[i]/
 // says: w after step 1, element [0]: expected 2.625, got 2.8125
+// says: v is a sum, not a mean: g has no factor 1 - mu
 // answer: v is not kept
 // change: s/if (v.empty())/v.clear();/
 // says: this is SGD without momentum: v must be kept between the steps
