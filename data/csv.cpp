@@ -80,7 +80,9 @@ int64_t column_named(const CsvTable& table, const std::string& name) {
          : table.header.empty()
              ? ". hint: name the columns in the first line, and that of the labels with --label"
          : table.label.empty() ? ". hint: if these are the labels, name their column with --label"
-                               : ". hint: leave out the column");
+         : table.label_column < 0
+             ? ". hint: no column is named \"" + table.label + "\"; correct --label"
+             : std::string(". hint: leave out the column"));
 }
 
 }  // namespace

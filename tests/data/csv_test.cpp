@@ -58,6 +58,7 @@ TEST_CASE("csv: labels that are names count in alphabetical order") {
     CHECK_ERROR(rows_in("kind,a\nnan,1\n"), "line 2, column 1 (kind): got \"nan\"");
     CHECK_ERROR(rows_in("a,kind\n1,rose\n"), "line 2, column 2 (kind): got \"rose\"", "--label");
     CHECK_ERROR(rows_in("1,rose\n"), "line 1, column 2: got \"rose\"", "in the first line");
+    CHECK_ERROR(rows_in("a,kind\n1,rose\n", "sort"), "got \"rose\"", "\"sort\"; correct --label");
     std::string many = "id,a\n";
     for (int i = 0; i < 257; i++) many += "n" + to_text(i) + ",1\n";
     CHECK_ERROR(rows_in(many), "column 1 (id): 257 different labels", "--label");
