@@ -159,7 +159,7 @@ Tensor dropout(const Tensor& x, double p, Rng& rng) {
     Tensor mask(x.shape()), y(x.shape());
     const real* in = x.data();
     real *keep = mask.mutable_data(), *out = y.mutable_data();
-    const real kept = p == 1 ? 0 : real(1 / (1 - p));
+    const real kept = real(1 / (1 - p));  // infinite if p is 1, and not used
     for (int64_t i = 0; i < y.size(); i++) keep[i] = rng.uniform() < p ? 0 : kept;
     for (int64_t i = 0; i < y.size(); i++) out[i] = keep[i] * in[i];
     return record(y, std::make_shared<DropoutNode>(x, mask));

@@ -106,6 +106,7 @@ TEST_CASE("fault: div's gradient stays in range where b * b does not") {
     for (const Case& c : std::vector<Case>{{1e20, 1e20, 1, -1e-20},
                                            {1e-30, 1e-30, 1, -1e30},
                                            {1e-30, 1e-30, 0, 0},
+                                           {1e-35, 1e-20, 1e30, -1e35},
                                            {1e-25, 1e-10, 1e-25, -1e-30},
                                            {1e30, 1e25, 1e-3, -1e-23},
                                            {-1e-20, 1e-20, 1e-10, 1e10},
