@@ -110,8 +110,8 @@ TEST_CASE(
     CHECK(worst.image == 4);
     CHECK(worst.label == 1);
     CHECK(worst.predicted == 0);
-    CHECK(worst.probability == doctest::Approx(std::exp(2) / (std::exp(2) + 3)).epsilon(1e-5));
-    CHECK(worst.label_probability == doctest::Approx(1 / (std::exp(2) + 3)).epsilon(1e-5));
+    CHECK(worst.probability == relative(std::exp(2) / (std::exp(2) + 3), 1e-5));
+    CHECK(worst.label_probability == relative(1 / (std::exp(2) + 3), 1e-5));
     CHECK(worst.pixels == Bytes{255, 0, 0, 0});
     CHECK(pictures.mistakes[1].image == 5);
     CHECK(pictures.mistakes[1].pixels == Bytes{0, 0, 0, 128});

@@ -109,7 +109,7 @@ TEST_CASE("digit: the longer side is 20, proportions are kept, the centre of mas
     CHECK(look.right - look.left >= 12);
     CHECK(look.darkest == 255);
     // Scaling by 1/10 makes 1 / 100 of the ink.
-    CHECK(look.mass / 255 == doctest::Approx((30 * 120 + 170 * 30) / 100.0).epsilon(0.01));
+    CHECK(look.mass / 255 == relative((30 * 120 + 170 * 30) / 100.0, 0.01));
 }
 
 TEST_CASE(
@@ -156,7 +156,7 @@ TEST_CASE("digit: a stroke that scaling would lose is thickened to 2 pixels") {
     CHECK(look.darkest == 255);
     double across = 0;  // ink in a row that crosses one stroke
     for (int64_t c = 0; c < kDigitSide; c++) across += digit[size_t(20 * kDigitSide + c)];
-    CHECK(across / 255 == doctest::Approx(2).epsilon(0.02));
+    CHECK(across / 255 == relative(2, 0.02));
 }
 
 TEST_CASE("digit: thickening sets in without a jump") {

@@ -117,7 +117,7 @@ TEST_CASE("mnist: the real files" * doctest::skip(!file_exists("data/mnist"))) {
     CHECK(Bytes(test.labels.begin(), test.labels.begin() + 5) == Bytes{7, 2, 1, 0, 4});
     double sum = 0;
     for (uint8_t pixel : train.pixels) sum += pixel;
-    CHECK(sum / 255 / double(train.pixels.size()) == doctest::Approx(0.1307).epsilon(0.001));
+    CHECK(sum / 255 / double(train.pixels.size()) == relative(0.1307, 0.001));
 }
 
 }  // namespace slim

@@ -93,7 +93,7 @@ TEST_CASE("LoRA: A from kaiming is uniform within torch.nn.Linear's bound") {
     for (real v : A.to_vector()) largest = std::max(largest, std::fabs(double(v)));
     CHECK(largest <= bound * (1 + 1e-7));
     CHECK(largest >= 0.99 * bound);
-    CHECK(mean_square(A) == doctest::Approx(bound * bound / 3).epsilon(0.03));
+    CHECK(mean_square(A) == relative(bound * bound / 3, 0.03));
 }
 
 TEST_CASE("LoRA: A from gaussian and tutorial has deviation 1/rank and 1/sqrt(rank)") {
@@ -103,7 +103,7 @@ TEST_CASE("LoRA: A from gaussian and tutorial has deviation 1/rank and 1/sqrt(ra
         const Tensor A = make_lora({.rank = rank, .init = init}, 1000, 7).A;
         // The relative error of a mean square of n normal numbers is sqrt(2 / n): five of those.
         CHECK(mean_square(A) ==
-              doctest::Approx(deviation * deviation).epsilon(5 * std::sqrt(2.0 / 16000)));
+              relative(deviation * deviation, 5 * std::sqrt(2.0 / 16000)));
         CHECK(std::fabs(mean(A).item()) < 5 * deviation / std::sqrt(16000.0));
         double largest = 0;
         for (real v : A.to_vector()) largest = std::max(largest, std::fabs(double(v)));

@@ -106,7 +106,7 @@ TEST_CASE("save_adapter: every scaling is written so that PEFT comes to the same
         CHECK(loaded.json.at("alpha_pattern", "") == c.alphas);
         for (const std::string module : {"fc1", "head"})
             CHECK(config_for(loaded.config, module).scaling_factor() ==
-                  doctest::Approx(config_for(config, module).scaling_factor()).epsilon(1e-15));
+                  relative(config_for(config, module).scaling_factor(), 1e-15));
     }
 }
 

@@ -81,7 +81,7 @@ TEST_CASE("text: a checkpoint of another text or of other windows is refused") {
 TEST_CASE("text: training lowers the held-out loss, which is the mean over every token") {
     Run run(false);
     const double before = text_loss(run.model, run.text, 6);
-    CHECK(before == doctest::Approx(std::log(7)).epsilon(0.02));
+    CHECK(before == relative(std::log(7), 0.02));
     for (int i = 0; i < 5; i++) run.train("", false);
     CHECK(text_loss(run.model, run.text, 6) < before - 0.5);
 
@@ -95,7 +95,7 @@ TEST_CASE("text: training lowers the held-out loss, which is the mean over every
             const Tensor p = log_softmax(logits);
             sum -= double(p.at({int64_t(i - first), text[i + 1]}));
         }
-    CHECK(text_loss(run.model, text, 6) == doctest::Approx(sum / 22).epsilon(1e-5));
+    CHECK(text_loss(run.model, text, 6) == relative(sum / 22, 1e-5));
     CHECK(run.model.training);
     CHECK_ERROR(text_loss(run.model, {1}, 6), "text_loss", "1 tokens");
     CHECK_ERROR(TextSet(text, 0, 6, 1), "TextSet", "0 windows");

@@ -63,7 +63,7 @@ TEST_CASE("train: a small model from a fixed seed follows the known curve") {
     REQUIRE(report.epochs.size() == 6);
     for (size_t i = 0; i < 6; i++) {
         CHECK(report.epochs[i].epoch == int(i) + 1);
-        CHECK(report.epochs[i].loss == doctest::Approx(known[i]).epsilon(1e-3));
+        CHECK(report.epochs[i].loss == relative(known[i], 1e-3));
         CHECK(report.epochs[i].seconds > 0);
         if (i > 0) CHECK(report.epochs[i].loss < report.epochs[i - 1].loss);
     }
@@ -135,7 +135,7 @@ TEST_CASE("train: a short last batch counts by its images in the epoch's means")
     const TrainReport report = train(model, still, images, rng, quiet(1, 8));
     const Evaluation whole = evaluate(model, images);
     REQUIRE(report.epochs.size() == 1);
-    CHECK(report.epochs[0].loss == doctest::Approx(whole.loss).epsilon(1e-5));
+    CHECK(report.epochs[0].loss == relative(whole.loss, 1e-5));
     CHECK(report.epochs[0].accuracy == whole.accuracy);
 }
 
@@ -266,7 +266,7 @@ TEST_CASE("evaluate: the mean loss and the share of right answers, whatever the 
     for (const int64_t batch_size : {1, 7, 53, 500}) {
         const Evaluation got = evaluate(model, images, batch_size);
         CHECK(got.loss ==
-              doctest::Approx(cross_entropy(logits, all.labels).item()).epsilon(1e-5));
+              relative(cross_entropy(logits, all.labels).item(), 1e-5));
         CHECK(std::fabs(got.accuracy - double(right) / 53) < 1e-5);
     }
 }
@@ -324,7 +324,7 @@ TEST_CASE("fault: train: the notebook's lines come from two callbacks") {
     REQUIRE(losses.size() == 8);
     const Batch first = batch_of(images, 0, 16);
     CHECK(losses[0] ==
-          doctest::Approx(cross_entropy(by_hand(first.x), first.labels).item()).epsilon(1e-6));
+          relative(cross_entropy(by_hand(first.x), first.labels).item(), 1e-6));
 }
 
 TEST_CASE("fault: train: NaN after the very last step is an error that says where it stands") {
