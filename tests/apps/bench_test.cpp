@@ -69,4 +69,31 @@ TEST_CASE("bench: --case picks one group, and --json holds what the table shows"
     }
 }
 
+// A benchmark that is not run can stop working unseen.
+TEST_CASE("bench: each group of cases runs, and its ratios are finite") {
+    if (bench_is_missing() || kDouble) return;
+    const ScratchFolder scratch;
+    const std::string path = scratch / "figures.json";
+    for (const auto& [group, count] : {std::pair("mnist", 9), {"batch", 6}, {"evaluation", 2},
+                                       {"data", 2}}) {
+        const Finished table =
+            bench("--pairs 1 --case " + std::string(group) + " --json '" + path + "'");
+        INFO(table.err);
+        REQUIRE(table.status == 0);
+        const Json figures = parse_json(text_of(path), path);
+        const Json::List& rows = figures.at("rows", path).as_list(path);
+        CHECK(int(rows.size()) == count);
+        for (const Json& row : rows) {
+            const double ratio = row.at("ratio", path).as_double(path);
+            CHECK(ratio > 0.02);
+            CHECK(ratio < 50);
+        }
+    }
+    for (const std::string name : {"gpt attention", "gpt DoRA per output"}) {
+        const Finished turn = bench("--step '" + std::string(name) + "'", "1\\n");
+        CHECK(turn.status == 0);
+        CHECK(std::stod(turn.out) > 100);
+    }
+}
+
 }  // namespace slim

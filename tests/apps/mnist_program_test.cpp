@@ -256,6 +256,25 @@ TEST_CASE("mnist: --shift compares base, scratch, full, LoRA and DoRA, with all 
                             "0/2", "+-"});
 }
 
+TEST_CASE("mnist: --quantize and --seeds: the quantised base has a row, the seeds a summary") {
+    const SmallImages data;
+    const ScratchFolder out;
+    for (const std::string kind : {"int8", "nf4"}) {
+        const std::string path = out / std::string(kind);
+        const Finished done = mnist_on(data.path, {"--quantize", kind, "--seeds", "2", "--method",
+                                                   "lora", "--json", path});
+        INFO(done.out << done.err);
+        REQUIRE(done.status == 0);
+        check_words(done.out, {"base in " + std::string(kind) + ": ", "seed 1", "seed 2", "mean %",
+                               "\n" + std::string(kind) + " "});
+        const Json json = parse_json(text_of(path), path);
+        std::map<std::string, int> methods;
+        for (const Json& row : json.at("rows", path).as_list(path))
+            methods[row.at("method", path).as_string(path)]++;
+        CHECK(methods == std::map<std::string, int>{{"base", 2}, {kind, 2}, {"lora", 2}});
+    }
+}
+
 TEST_CASE("mnist: what cannot be printed is an error") {
     if (kDouble) return;
     const std::string program = built_program("mnist");
