@@ -233,7 +233,7 @@ struct Heads {
 void softmax_row(real* s, int64_t n, int64_t width) {
     real largest = s[0], total = 0;
 #pragma omp simd reduction(max : largest)
-    for (int64_t j = 0; j < n; j++) largest = std::max(largest, s[j]);
+    for (int64_t j = 0; j < n; j++) largest = s[j] > largest ? s[j] : largest;
 #pragma omp simd reduction(+ : total)
     for (int64_t j = 0; j < n; j++) total += s[j] = vector_exp(s[j] - largest);
     const real share = 1 / total;
