@@ -3,6 +3,8 @@
 
 #include <algorithm>  // any_of
 #include <cstdio>     // snprintf
+#include <map>
+#include <utility>  // exchange
 
 #include "core/ops.h"  // clone
 #include "nn/adapters/embedding_adapter.h"
@@ -18,9 +20,19 @@ bool is_embedding(const Module* module) {
     return dynamic_cast<const Embedding*>(module) != nullptr;
 }
 
+// "embed, q_proj (4)": of more than ten, those whose last part is the same are counted.
 std::string list_of(const std::vector<NamedModule>& modules) {
+    const auto last = [](const NamedModule& m) { return m.name.substr(m.name.rfind('.') + 1); };
+    const bool is_short = modules.size() <= 10;
+    std::map<std::string, int> counts;
+    for (const NamedModule& m : modules) counts[last(m)]++;
     std::string text;
-    for (const NamedModule& m : modules) text += (text.empty() ? "" : ", ") + m.name;
+    for (const NamedModule& m : modules) {
+        const int count = is_short ? 1 : std::exchange(counts[last(m)], 0);
+        if (count == 0) continue;  // it has been listed
+        text += (text.empty() ? "" : ", ") +
+                (count == 1 ? m.name : last(m) + " (" + std::to_string(count) + ")");
+    }
     return text.empty() ? "none" : text;
 }
 

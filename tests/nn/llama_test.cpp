@@ -243,6 +243,14 @@ TEST_CASE("generate: wrong uses") {
 
 // ---- adapters -----------------------------------------------------------------------------------
 
+TEST_CASE("Llama: a mistyped target is answered with a short list of what there is") {
+    LlamaForCausalLM model(kSmall);
+    CHECK_ERROR(select_modules(model, {.target_modules = {"q_porj"}}),
+                "\"q_porj\" matches no module that can be adapted; there are model.embed_tokens, "
+                "q_proj (2), k_proj (2), v_proj (2), o_proj (2), gate_proj (2), up_proj (2), "
+                "down_proj (2), lm_head");
+}
+
 TEST_CASE("Llama: LoRA and DoRA on PEFT's default targets, merged and switched off") {
     for (const Method method : {Method::kLoRA, Method::kDoRA}) {
         Rng rng(11);
