@@ -120,10 +120,62 @@ def wide_step(adapt, compiled, width, batch, rank):
     return step
 
 
-def fastest_mnist_step(adapt, compiled):
-    steps = [mnist_step(adapt, compiled, adam)
+class Layer(nn.Module):
+    """A layer of Llama: 4 heads of 32, on x [16, 128, 128]."""
+
+    def __init__(self, angles):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.RMSNorm(128, eps=1e-6) for _ in range(2))
+        self.q, self.k, self.v, self.o = (nn.Linear(128, 128, bias=False) for _ in range(4))
+        self.gate, self.up = (nn.Linear(128, 352, bias=False) for _ in range(2))
+        self.down = nn.Linear(352, 128, bias=False)
+        self.cos, self.sin = angles.cos(), angles.sin()
+
+    def rope(self, x):
+        return x * self.cos + torch.cat((-x[..., 16:], x[..., :16]), -1) * self.sin
+
+    def forward(self, x):
+        h = self.norms[0](x)
+        q, k, v = (linear(h).view(16, 128, 4, 32).transpose(1, 2)
+                   for linear in (self.q, self.k, self.v))
+        y = F.scaled_dot_product_attention(self.rope(q), self.rope(k), v, is_causal=True)
+        x = x + self.o(y.transpose(1, 2).reshape(16, 128, 128))
+        h = self.norms[1](x)
+        return x + self.down(F.silu(self.gate(h)) * self.up(h))
+
+
+def gpt_step(adapt, compiled, adam):
+    """A step of the Llama of build/gpt with Adam, on 16 windows of 128 bytes."""
+    angles = torch.outer(torch.arange(128), 10000 ** (-torch.arange(16) / 16)).repeat(1, 2)
+    layers = nn.Sequential(*(Layer(angles) for _ in range(4)))
+    adapt(layers, 8)
+    model = nn.Sequential(nn.Embedding(256, 128), layers, nn.RMSNorm(128, eps=1e-6),
+                          nn.Linear(128, 256, bias=False))
+    if adapt is not full:
+        for part in model[0], model[2], model[3], *(layer.norms for layer in layers):
+            part.requires_grad_(False)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4,
+                                 **adam)
+    ids, following = torch.randint(256, (2, 16, 128))
+
+    def loss():
+        return F.cross_entropy(model(ids).view(-1, 256), following.view(-1))
+    if compiled:
+        loss = torch.compile(loss)
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        loss().backward()
+        optimizer.step()
+    return step
+
+
+def fastest(make_step, adapt, compiled):
+    """The step with the fastest Adam."""
+    calls = 1 if make_step is gpt_step else 10
+    steps = [make_step(adapt, compiled, adam)
              for adam in ({"foreach": False}, {"foreach": True}, {"fused": True})]
-    return min(steps, key=lambda step: min(seconds_of(step, 10) for _ in range(10)))
+    return min(steps, key=lambda step: min(seconds_of(step, calls) for _ in range(calls + 2)))
 
 
 ROWS = [("full", "", full), ("frozen", "", frozen), ("LoRA", "PEFT", with_peft()),
@@ -134,12 +186,15 @@ ROWS = [("full", "", full), ("frozen", "", frozen), ("LoRA", "PEFT", with_peft()
 
 def all_cases():
     """(the name of a case of build/bench, what PyTorch does, a function that makes its step)"""
-    for name, form, adapt in ROWS:
-        for compiled in False, True:
-            how = (form + (", " if form else "") + ("compiled" if compiled else "eager"))
-            if name != "frozen":
-                yield (f"mnist {name}", how,
-                       lambda adapt=adapt, compiled=compiled: fastest_mnist_step(adapt, compiled))
+    for group, make_step in ("mnist", mnist_step), ("gpt", gpt_step):
+        for name, form, adapt in ROWS:
+            if name == "frozen" or (group == "gpt" and form == "merged form"):
+                continue
+            for compiled in False, True:
+                how = (form + (", " if form else "") + ("compiled" if compiled else "eager"))
+                yield (f"{group} {name}", how,
+                       lambda make_step=make_step, adapt=adapt, compiled=compiled:
+                       fastest(make_step, adapt, compiled))
     for width, batch, rank in (1024, 64, 8), (2048, 128, 16), (4096, 128, 16):
         for name, form, adapt in ROWS:
             for compiled in False, True:
@@ -251,7 +306,7 @@ def compare(ours, theirs, pairs, pause):
 
 def main():
     parser = argparse.ArgumentParser(description="Times steps of slimgrad and PyTorch in turn.")
-    parser.add_argument("--case", default="all", choices=["all", "mnist", "wide"])
+    parser.add_argument("--case", default="all", choices=["all", "mnist", "gpt", "wide"])
     parser.add_argument("--threads", type=int, default=1, help="of either side")
     parser.add_argument("--pairs", type=int, default=31, help="turns of each pair")
     parser.add_argument("--json", metavar="FILE", help="write every figure to this file")
