@@ -1,7 +1,7 @@
 // Drawing for the report. See drawing.h.
 #include "apps/report/drawing.h"
 
-#include <algorithm>  // max, min
+#include <algorithm>  // max, min, sort
 #include <cstdarg>
 #include <cstdio>  // vsnprintf
 
@@ -158,6 +158,26 @@ std::string marker(char kind, double x, double y, const std::string& title) {
     if (kind == 'd') shape = format("<path d=\"M%.1f %.1fl4 4l-4 4l-4 -4z\">", x, y - 4);
     const char* end = kind == 'o' ? "</circle>" : "</path>";
     return shape + (title.empty() ? "" : "<title>" + escaped(title) + "</title>") + end;
+}
+
+std::string Name::svg() const {
+    return format("<text class=\"name %s\" x=\"%.1f\" y=\"%.1f\">", look.css, x, y) + look.name +
+           "</text>\n";
+}
+
+std::string end_names(std::vector<Name> names) {
+    constexpr double height = 12;
+    std::sort(names.begin(), names.end(),
+              [](const Name& a, const Name& b) { return a.y < b.y; });
+    for (size_t i = 1; i < names.size(); i++)
+        names[i].y = std::max(names[i].y, names[i - 1].y + height);
+    double lowest = kBottom;
+    std::string svg;
+    for (size_t i = names.size(); i-- > 0; lowest = names[i].y - height) {
+        names[i].y = std::min(names[i].y, lowest);
+        svg += names[i].svg();
+    }
+    return svg;
 }
 
 // ---- the page -----------------------------------------------------------------------------------

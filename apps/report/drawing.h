@@ -72,6 +72,15 @@ std::string axes(const Ruler& x, const Ruler& y, double x_step, double y_step,
 // 'o' a circle, 's' a square, 't' a triangle, 'd' a diamond; the title shows when it is pointed at.
 std::string marker(char kind, double x, double y, const std::string& title);
 
+// The name of a line, and where it is written.
+struct Name {
+    double x, y;
+    Look look;
+
+    std::string svg() const;
+};
+std::string end_names(std::vector<Name> names);  // at the ends of lines, moved apart
+
 // A whole page: one file, without scripts, for light and dark screens of any width.
 std::string html_page(const std::string& heading, const std::string& text, const std::string& body);
 

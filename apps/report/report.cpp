@@ -100,17 +100,6 @@ std::string results_table(const std::vector<Row>& rows) {
     return html + "</tbody>\n</table></div>\n</section>\n";
 }
 
-// The name of a line, and where it is written.
-struct Name {
-    double x, y;
-    Look look;
-
-    std::string svg() const {
-        return format("<text class=\"name %s\" x=\"%.1f\" y=\"%.1f\">", look.css, x, y) +
-               look.name + "</text>\n";
-    }
-};
-
 // Below all that the line does around its middle.
 Name below_middle(const std::vector<Name>& places) {
     Name name{(places.front().x + places.back().x) / 2 - 20, kTop, places[0].look};
@@ -118,22 +107,6 @@ Name below_middle(const std::vector<Name>& places) {
         if (std::fabs(place.x - 20 - name.x) < 25) name.y = std::max(name.y, place.y + 14);
     name.y = std::min<double>(name.y, kBottom - 3);
     return name;
-}
-
-// At the ends of the lines, moved apart where they would overlap.
-std::string end_names(std::vector<Name> names) {
-    constexpr double height = 12;
-    std::sort(names.begin(), names.end(),
-              [](const Name& a, const Name& b) { return a.y < b.y; });
-    for (size_t i = 1; i < names.size(); i++)
-        names[i].y = std::max(names[i].y, names[i - 1].y + height);
-    double lowest = kBottom;
-    std::string svg;
-    for (size_t i = names.size(); i-- > 0; lowest = names[i].y - height) {
-        names[i].y = std::min(names[i].y, lowest);
-        svg += names[i].svg();
-    }
-    return svg;
 }
 
 using Curve = std::function<std::optional<double>(const EpochReport&)>;
