@@ -8,10 +8,12 @@
 // Everything is saved: models as folders for transformers, adapters as folders for PEFT.
 //
 //     build/gpt --base DIR --ids --text A.ids --adapt B.ids    # adapts a Llama from elsewhere
+#include <cmath>  // NAN
 #include <cstdio>
 #include <filesystem>  // file_size
 
 #include "apps/program.h"
+#include "apps/report/text_report.h"
 #include "core/gemm.h"
 #include "data/file.h"
 #include "data/json.h"
@@ -29,10 +31,11 @@ namespace {
 struct Settings {
     std::string text = "data/text/kjv.txt", adapt = "data/text/devil.txt", val, preset = "small";
     std::string method = "all", target = "q_proj,v_proj", quantize = "none", base, adapter;
-    std::string save = "out/gpt", prompt = "LOVE, n.  ", json, threads = "1";
+    std::string save = "out/gpt", prompt = "LOVE, n.  ", json, report, threads = "1";
     int64_t layers = 0, dim = 0, heads = 4, kv_heads = 0, context = 0, batch = 8, accumulate = 1;
-    int64_t steps = 1800, adapt_steps = 200, rank = 8, sample = 300, top_k = 40, seed = 1;
-    double lr = 0.004, adapt_lr = 0, alpha = 16, temperature = 0.8;
+    int64_t steps = 1800, adapt_steps = 200, rank = 11, sample = 300, top_k = 40, seed = 1;
+    int64_t seeds = 1;
+    double lr = 0.004, adapt_lr = 0, alpha = 88, temperature = 0.8;
     bool ids = false, checkpoint_layers = false, resume = false;
 };
 
@@ -43,24 +46,16 @@ struct Way {
     std::vector<std::string> targets;  // none: full
 };
 
-struct Row {
-    std::string name;
-    int64_t trained = 0, bytes = 0;
-    double new_loss = 0, old_loss = 0, ms_per_step = 0;
-    std::vector<EpochReport> epochs = {};
-    std::string sample = {};
-};
-
 struct Run {
     Settings s;
     Text text, new_text;
     std::unique_ptr<LlamaForCausalLM> base;
-    std::vector<Row> rows = {};
+    std::vector<TextRow> rows = {};
 
     Text read(const std::string& path, const std::string& held_out) const;
-    Row fit(LlamaForCausalLM& model, const std::string& name, const Text& on, int64_t steps,
-            double lr);
-    void evaluate(LlamaForCausalLM& model, Row row);
+    TextRow fit(LlamaForCausalLM& model, const std::string& name, const Text& on, int64_t steps,
+                double lr);
+    void evaluate(LlamaForCausalLM& model, TextRow row);
     void adapt(const Way& way, AdapterSet& adapters);
 };
 
@@ -78,8 +73,8 @@ Text Run::read(const std::string& path, const std::string& held_out) const {
 
 // Trains what requires a gradient. Ten lines of progress, after each of which a checkpoint is
 // written, from which --resume goes on.
-Row Run::fit(LlamaForCausalLM& model, const std::string& name, const Text& on, int64_t steps,
-             double lr) {
+TextRow Run::fit(LlamaForCausalLM& model, const std::string& name, const Text& on, int64_t steps,
+                 double lr) {
     Rng rng{uint64_t(s.seed)};  // so that all ways of adapting see the same windows
     const int64_t context = model.context->length, per_line = std::max(int64_t(1), steps / 10);
     TextSet set(on.train, s.batch, context, per_line * s.accumulate);
@@ -96,14 +91,19 @@ Row Run::fit(LlamaForCausalLM& model, const std::string& name, const Text& on, i
     if (s.resume && file_exists(o.checkpoint)) o.resume = o.checkpoint;
     o.config = Json(Json::Object{{"row", name}, {"steps", total}, {"accumulate", s.accumulate},
                                  {"seed", s.seed}, {"lr", lr}}).dump(-1);
+    TextRow row{name, s.seed, count_parameters(model).trainable};
+    o.on_epoch = [&](const EpochReport& e) {
+        row.curve.push_back({e.epoch * per_line, e.loss,
+                             s.report.empty() ? NAN : text_loss(model, on.held_out, context)});
+    };
     const TrainReport report = train(model, adam, set, rng, o);
     check(!report.interrupted, "stopped. hint: to go on, repeat the command with --resume");
-    return {name, count_parameters(model).trainable, 0, 0, 0,
-            1000 * report.seconds_per_epoch() / double(per_line), report.epochs};
+    row.ms_per_step = 1000 * report.seconds_per_epoch() / double(per_line);
+    return row;
 }
 
 // Measures the model on both texts and lets it write.
-void Run::evaluate(LlamaForCausalLM& model, Row row) {
+void Run::evaluate(LlamaForCausalLM& model, TextRow row) {
     const int64_t context = model.context->length;
     row.new_loss = text_loss(model, new_text.held_out, context);
     row.old_loss = text_loss(model, text.held_out, context);
@@ -116,22 +116,26 @@ void Run::evaluate(LlamaForCausalLM& model, Row row) {
 }
 
 void Run::adapt(const Way& way, AdapterSet& adapters) {
-    const std::string folder = s.save + "/" + way.name;
-    const double lr = s.adapt_lr > 0 ? s.adapt_lr : way.targets.empty() ? 0.002 : 0.01;
+    const std::string name = way.name + (s.seeds == 1 ? "" : "-seed" + std::to_string(s.seed));
+    const std::string folder = s.save + "/" + name;
+    // The best of those tried, for each: 0.002 to 0.006, and 0.002 to 0.02.
+    const double lr = s.adapt_lr > 0 ? s.adapt_lr : way.targets.empty() ? 0.004 : 0.006;
     if (way.targets.empty()) {  // full: a copy, for the base must stay
         LlamaForCausalLM copy(base->config);
         copy.set_context(base->context->length);
         copy.model.checkpoint_layers = s.checkpoint_layers;
         copy.load_state_dict(base->state_dict());
-        Row row = fit(copy, way.name, new_text, s.adapt_steps, lr);
+        TextRow row = fit(copy, name, new_text, s.adapt_steps, lr);
+        row.method = way.name;
         save_pretrained(folder, copy);
         row.bytes = file_bytes(folder + "/model.safetensors");
         return evaluate(copy, row);
     }
     Rng seed{uint64_t(s.seed)};
-    adapters.add(way.name, {.method = way.method, .rank = s.rank, .alpha = s.alpha,
-                            .target_modules = way.targets, .task_type = "CAUSAL_LM"}, seed);
-    Row row = fit(*base, way.name, new_text, s.adapt_steps, lr);
+    adapters.add(name, {.method = way.method, .rank = s.rank, .alpha = s.alpha,
+                        .target_modules = way.targets, .task_type = "CAUSAL_LM"}, seed);
+    TextRow row = fit(*base, name, new_text, s.adapt_steps, lr);
+    row.method = way.name;
     save_adapter(folder, adapters, s.base.empty() ? s.save + "/base" : s.base);
     row.bytes = file_bytes(folder + "/adapter_model.safetensors");
     evaluate(*base, row);
@@ -139,28 +143,14 @@ void Run::adapt(const Way& way, AdapterSet& adapters) {
 }
 
 void print(const Run& run) {
-    const char* unit = run.s.ids ? "token" : "byte";
-    std::printf("\nheld-out loss in nats per %s:\n%-10s %10s %10s %10s %10s %10s\n", unit, "",
-                "trained", "new text", "old text", "ms/step", "file KB");
-    for (const Row& row : run.rows)
-        std::printf("%-10s %10ld %10.3f %10.3f %10.1f %10ld\n", row.name.c_str(), long(row.trained),
-                    row.new_loss, row.old_loss, row.ms_per_step, long(row.bytes / 1000));
-    for (const Row& row : run.rows)
-        std::printf("\n---- %s writes:\n%s%s\n", row.name.c_str(),
-                    run.s.ids ? "" : run.s.prompt.c_str(), row.sample.c_str());
-}
-
-void write_json(const Run& run) {
-    Json::List list;
-    for (const Row& row : run.rows) {
-        Json::List curve;
-        for (const EpochReport& e : row.epochs) curve.push_back(e.loss);
-        list.push_back(Json::Object{{"method", row.name}, {"trained", row.trained},
-                                    {"new_loss", row.new_loss}, {"old_loss", row.old_loss},
-                                    {"ms_per_step", row.ms_per_step}, {"bytes", row.bytes},
-                                    {"curve", curve}});
-    }
-    write_file(run.s.json, {Json(Json::Object{{"seed", run.s.seed}, {"rows", list}}).dump()});
+    const std::string unit = run.s.ids ? "token" : "byte";
+    std::printf("\n%s", text_table(run.rows, unit).c_str());
+    for (const TextRow& row : run.rows)
+        if (row.seed == run.rows[0].seed)
+            std::printf("\n---- %s writes:\n%s%s\n", row.method.c_str(),
+                        run.s.ids ? "" : run.s.prompt.c_str(), row.sample.c_str());
+    if (!run.s.json.empty()) write_file(run.s.json, {text_json(run.rows)});
+    if (!run.s.report.empty()) write_file(run.s.report, {text_page(run.rows, unit)});
 }
 
 // The model: loaded, or as the preset and the options say and untrained.
@@ -185,8 +175,9 @@ std::unique_ptr<LlamaForCausalLM> make_base(const Settings& s, Rng& rng) {
 
 std::vector<Way> ways(const Settings& s) {
     const std::vector<std::string> targets = split_list(s.target);
+    // lm_head too: the new text has other letters. It halves what LoRA lacks to full tuning.
     const std::vector<std::string> qv{"q_proj", "v_proj"}, all = {
-        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
+        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"};
     if (s.method == "base" || !s.adapter.empty()) return {};
     if (s.method == "full") return {{"full", Method::kLoRA, {}}};
     if (s.method == "lora") return {{"lora", Method::kLoRA, targets}};
@@ -214,7 +205,7 @@ int gpt(int argc, char** argv) {
     options.add("steps", s.steps, "steps of pretraining", 1, 1e9);
     options.add("adapt-steps", s.adapt_steps, "steps of adapting", 1, 1e9);
     options.add("lr", s.lr, "learning rate of pretraining (AdamW)", 0, 10);
-    options.add("adapt-lr", s.adapt_lr, "of adapting; 0: 0.002 in full, else 0.01", 0, 10);
+    options.add("adapt-lr", s.adapt_lr, "of adapting; 0: 0.004 in full, else 0.006", 0, 10);
     options.add_choice("method", s.method, "how to adapt", "base|full|lora|dora|all");
     options.add("rank", s.rank, "rank of the adapters", 1, 65536);
     options.add("alpha", s.alpha, "their alpha; the scaling is alpha / rank", 0, 1e6);
@@ -230,8 +221,10 @@ int gpt(int argc, char** argv) {
     options.add("temperature", s.temperature, "of the samples", 0, 100);
     options.add("top-k", s.top_k, "draw from the k most likely; 0: from all", 0, 1e9);
     options.add("seed", s.seed, "seed of the random numbers", 0, 1e15);
+    options.add("seeds", s.seeds, "adapt with so many seeds: means and ranges", 1, 1000);
     options.add("threads", s.threads, "BLAS threads, or auto", "N");
     options.add("json", s.json, "write every figure to this file", "FILE");
+    options.add("report", s.report, "write a page with the held-out curves", "FILE");
     options.parse_strict(argc, argv);
     check(s.adapter.empty() || !s.base.empty(), "--adapter: needs the base that it was made for",
           ". hint: name it with --base DIR");
@@ -252,7 +245,7 @@ int gpt(int argc, char** argv) {
                 blas_core_name(), threads, long(s.seed), long(count_parameters(base).all));
 
     base.model.checkpoint_layers = s.checkpoint_layers;
-    Row row{s.base.empty() ? "base" : s.base};
+    TextRow row{s.base.empty() ? "base" : s.base, s.seed};
     if (s.base.empty()) {
         row = run.fit(base, "base", run.text, s.steps, s.lr);
         save_pretrained(s.save + "/base", base);
@@ -261,15 +254,15 @@ int gpt(int argc, char** argv) {
     run.evaluate(base, row);
     if (!s.adapter.empty()) {
         adapters = attach_adapter(base, load_adapter(s.adapter), rng);
-        run.evaluate(base, {"adapter"});
+        run.evaluate(base, {"adapter", s.seed});
     }
     for (const Way& way : wanted) {
         if (!way.targets.empty() && s.quantize == "nf4")  // does nothing the second time
             quantize_linear_layers(base, Quantization::kNF4, {"lm_head"});
-        run.adapt(way, adapters);
+        for (int64_t i = 0; i < s.seeds; i++, s.seed++) run.adapt(way, adapters);
+        s.seed -= s.seeds;
     }
     print(run);
-    if (!s.json.empty()) write_json(run);
     std::printf("\nsaved in %s: models for transformers, adapters for PEFT\n", s.save.c_str());
     return 0;
 }

@@ -1,5 +1,6 @@
 // build/gpt: pretrains and adapts a tiny Llama, saves everything, resumes, refuses what is wrong.
-#include <algorithm>  // count
+#include <algorithm>  // count, max, min
+#include <cstdio>
 #include <map>
 
 #include "data/json.h"
@@ -69,7 +70,7 @@ TEST_CASE("gpt: the table of four ways to adapt, and every file") {
     for (const char* name : {"lora-qv", "lora-all", "dora-all"}) {
         AdapterSet adapters =
             attach_adapter(*loaded, load_adapter(texts.folder / "out/" + name), rng);
-        CHECK(adapters.places().size() == (std::string(name) == "lora-qv" ? 4 : 14));
+        CHECK(adapters.places().size() == (std::string(name) == "lora-qv" ? 4 : 15));
         adapters.remove("default");
     }
     const Finished again = run(built_program("gpt") + texts.arguments + " --base " +
@@ -98,6 +99,34 @@ TEST_CASE("gpt: a stopped run goes on to the same figures; NF4 and checkpointed 
     for (const char* name : {"base", "lora"})
         for (const char* key : {"new_loss", "old_loss"})
             CHECK(number(stopped.rows().at(name), key) == number(whole.rows().at(name), key));
+}
+
+TEST_CASE("gpt: two seeds give a mean and a range; the page has a curve for each") {
+    if (kDouble) return;  // `make test` builds the programs in float
+    const Texts texts;
+    const Finished done = run(built_program("gpt") + texts.arguments + " --steps 20 --adapt-steps "
+                              "20 --seeds 2 --method lora --report " + (texts.folder / "page"));
+    CHECK(done.err == "");
+    REQUIRE(done.status == 0);
+    const Json json = parse_json(text_of(texts.folder / "json"), "json");
+    const Json::List& rows = json.at("rows", "json").as_list("rows");
+    REQUIRE(rows.size() == 3);
+    const double a = number(rows[1], "new_loss"), b = number(rows[2], "new_loss");
+    CHECK(a != b);
+    CHECK(number(rows[2], "seed") == 2);
+    char line[100];
+    std::snprintf(line, sizeof line, "%.3f (%.3f to %.3f)", (a + b) / 2, std::min(a, b),
+                  std::max(a, b));
+    check_words(done.out, {line});
+    // What was measured last while training is what the table says.
+    const Json& held_out = rows[2].at("held_out", "row");
+    REQUIRE(held_out.as_list("held_out").size() == 10);
+    CHECK(held_out.as_list("held_out").back().as_double("loss") == doctest::Approx(b));
+    const std::string page = text_of(texts.folder / "page");
+    check_words(page, {"<h1>A Llama, adapted</h1>", "lora, step 20: ", line, "lora writes"});
+    size_t curves = 0;
+    for (size_t at = 0; (at = page.find("class=\"curve\"", at)) != page.npos; at++) curves++;
+    CHECK(curves == 2);
 }
 
 TEST_CASE("gpt: wrong uses are one sentence, before any work") {
