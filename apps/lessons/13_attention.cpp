@@ -27,6 +27,7 @@
 #include <cstdio>
 #include <iostream>
 
+#include "apps/program.h"
 #include "core/autograd.h"
 #include "core/ops.h"
 #include "core/transformer.h"
@@ -83,7 +84,8 @@ const std::string kVerse =
     "Twinkle, twinkle, little star,\nHow I wonder what you are!\n"
     "Up above the world so high,\nLike a diamond in the sky.\n";  // Jane Taylor, 1806
 
-static void small_llama() {
+static int lesson(int, char**) {
+    one_head();
     std::string letters;  // each once; its place is its id
     for (char c : kVerse)
         if (letters.find(c) == letters.npos) letters += c;
@@ -111,9 +113,7 @@ static void small_llama() {
         adam.zero_grad();
     }
     write(int64_t(text.size()) - 8, 0);  // temperature 0: always the most likely letter
+    return 0;
 }
 
-int main() {
-    one_head();
-    small_llama();
-}
+int main(int argc, char** argv) { return run_program(argc, argv, lesson); }
