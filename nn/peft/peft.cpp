@@ -1,76 +1,20 @@
 // PEFT's adapter folders. See peft.h.
 #include "nn/peft/peft.h"
 
-#include <algorithm>  // copy_n, max
-#include <cmath>      // fabs, isfinite
-#include <cstdio>     // fprintf
+#include <algorithm>  // max
 
 #include "core/ops.h"
 #include "nn/adapters/embedding_adapter.h"
 #include "nn/peft/peft_config.h"
-#include "nn/sequential.h"
+#include "nn/peft/peft_tensors.h"
 
 namespace slim {
 
 namespace {
 
-const std::string kConfigFile = "adapter_config.json", kTensorFile = "adapter_model.safetensors";
-const std::string kPrefix = "base_model.model.";
-const std::string kMagnitude = "lora_magnitude_vector";
-const std::string kBaseWeight = "base_layer.weight", kBaseBias = "base_layer.bias";
 const std::string kMeaning = "slimgrad_config";  // in the tensors' metadata
 
-const char* end_A(bool is_embedding) { return is_embedding ? "lora_embedding_A" : "lora_A.weight"; }
-const char* end_B(bool is_embedding) { return is_embedding ? "lora_embedding_B" : "lora_B.weight"; }
-
-std::string tensor_name(const std::string& module, const std::string& end) {
-    return kPrefix + module + "." + end;
-}
-
-// The module of which this is the tensor with that end; "" if it is none.
-std::string module_of(const std::string& name, const std::string& end) {
-    if (!name.starts_with(kPrefix) || !name.ends_with("." + end)) return "";
-    const size_t extra = kPrefix.size() + 1 + end.size();
-    return name.size() > extra ? name.substr(kPrefix.size(), name.size() - extra) : "";
-}
-
-// "base_model.model.head.weight" -> "head"
-std::string parent_of(const std::string& name) {
-    const size_t dot = name.rfind('.');
-    return dot == std::string::npos || dot < kPrefix.size()
-               ? ""
-               : name.substr(kPrefix.size(), dot - kPrefix.size());
-}
-
-// The tensors that are trained at these places, by their names in the file.
-std::map<std::string, AdapterTensor> trained_tensors(const std::vector<AdaptedPlace>& places,
-                                                     BiasTraining training) {
-    using Trained = AdaptedPlace::Trained;
-    std::map<std::string, AdapterTensor> tensors;
-    const auto add = [&](const std::string& module, const AdapterTensor& t) {
-        if (t.tensor->defined()) tensors[tensor_name(module, t.peft_name)] = t;
-    };
-    for (const AdaptedPlace& place : places) {
-        if (Adapter* adapter = place.adapter()) {
-            for (const AdapterTensor& t : adapter->adapter_tensors()) add(place.name, t);
-            auto* linear = dynamic_cast<Linear*>(adapter->base().get());
-            if (linear && training != BiasTraining::kNone)
-                add(place.name, {kBaseBias, &linear->bias});
-            continue;
-        }
-        for (const Member& member : place.adapted->members())
-            if (place.trained == Trained::kWhole || member.name == "bias")
-                add(place.name, {member.name, member.parameter});
-    }
-    return tensors;
-}
-
 // ---- what the file must hold --------------------------------------------------------------------
-
-std::string nearest(const std::string& name, const std::vector<std::string>& names) {
-    const std::string found = nearest_name(name, names);
-    return found.empty() ? "" : ". hint: the most similar is " + found;
-}
 
 // Names the known mistakes before a tensor is called unexpected.
 void check_kind(const TensorFile& file, const std::string& name, const StoredTensor& stored) {
@@ -199,25 +143,6 @@ void check_pair(const LoadedAdapter& adapter) {
                      "exchanged");
 }
 
-// ---- giving values to what was made -------------------------------------------------------------
-
-void print_notes(const std::vector<std::string>& notes) {
-    for (const std::string& note : notes) std::fprintf(stderr, "note: %s\n", note.c_str());
-}
-
-double largest_difference(const Tensor& a, const Tensor& b) {
-    double largest = 0;
-    for (int64_t i = 0; i < a.size(); i++)
-        largest = std::max(largest, std::fabs(double(a.data()[i]) - double(b.data()[i])));
-    return largest;
-}
-
-std::string differs_from_base(const LoadedAdapter& adapter, const std::string& name,
-                              double difference) {
-    return adapter.file.path + ": " + name + " differs from the base's by up to " +
-           to_text(difference) + "; the file's, with which the adapter was trained, is used";
-}
-
 // PEFT stores the weight of an adapted embedding or output layer beside the adapter. Where it is
 // not the base's, the adapter goes around a copy that holds the file's.
 void use_stored_base(const LoadedAdapter& adapter, const AdaptedPlace& place,
@@ -279,10 +204,7 @@ std::vector<AdaptedPlace> make_loaded(Module& model, const LoadedAdapter& adapte
     std::vector<std::string> notes = adapter.notes;
     for (const AdaptedPlace& place : places)
         if (place.adapter()) use_stored_base(adapter, place, notes);
-    for (const auto& [name, t] : trained_tensors(places, adapter.config.bias)) {
-        const Tensor values = adapter.file.tensor(name);
-        copy_values(t.transposed ? transpose(values) : values, *t.tensor);
-    }
+    copy_trained_tensors(adapter.file, places, adapter.config.bias);
     print_notes(notes);
     return places;
 }
@@ -402,128 +324,6 @@ void add_adapter(AdapterSet& adapters, const std::string& name, const LoadedAdap
     } catch (const Error& e) {
         fail(adapter.folder, ": not attached: ", e.what());
     }
-}
-
-// ---- merging files ------------------------------------------------------------------------------
-
-namespace {
-
-// W' of one layer: by the modules themselves, so that there is one formula for it.
-Tensor merged_weight(const LoadedAdapter& adapter, const LoadedAdapter::Layer& layer,
-                     AdapterConfig config, const Tensor& weight) {
-    Sequential model({layer.is_embedding ? ModulePtr(std::make_shared<Embedding>(weight))
-                                         : ModulePtr(std::make_shared<Linear>(weight))});
-    config = {.method = config.method,
-              .rank = config.rank,
-              .alpha = config.alpha,
-              .scaling = config.scaling,
-              .target_modules = {"0"}};
-    Rng unused(0);
-    ModuleSelector selector(config);
-    std::vector<AdaptedPlace> places = make_adapters(model, selector, config, unused);
-    places[0].name = layer.module;
-    for (const auto& [name, t] : trained_tensors(places, BiasTraining::kNone)) {
-        const Tensor values = adapter.file.tensor(name);
-        copy_values(t.transposed ? transpose(values) : values, *t.tensor);
-    }
-    return places[0].adapter()->merged()->state_dict().at("weight");
-}
-
-// What the base has and the configuration selects must be in the file: attach_adapter() says so of
-// the model's modules, and here their weights are what tells of them.
-void check_all_merged(const TensorFile& base, const LoadedAdapter& adapter,
-                      ModuleSelector& selector) {
-    for (const auto& [name, stored] : base.tensors) {
-        if (!name.ends_with(".weight") || stored.shape.size() != 2) continue;
-        const std::string module = name.substr(0, name.size() - 7);
-        if (module.size() > Pattern::kMaxName || !selector.selects(module, false)) continue;
-        check(adapter.has(module, end_A(false)) || adapter.has(module, end_A(true)),
-              adapter.file.path, ": missing tensor ", tensor_name(module, end_A(false)), "; ",
-              kConfigFile, " selects ", module, " of ", base.path);
-    }
-}
-
-// The merged values in the base's dtype. What has not changed keeps every bit.
-StoredTensor store_merged(const StoredTensor& before, const Tensor& old, const Tensor& merged) {
-    StoredTensor stored = store(merged, before.dtype);
-    const size_t width = stored.bytes.size() / size_t(std::max<int64_t>(1, merged.size()));
-    for (int64_t i = 0; i < merged.size(); i++)
-        if (merged.data()[i] == old.data()[i])
-            std::copy_n(before.bytes.begin() + i * int64_t(width), width,
-                        stored.bytes.begin() + i * int64_t(width));
-    return stored;
-}
-
-// How far the values that were stored are from the merged ones, if their dtype is a short one. Of a
-// dtype that is longer than what is computed with, the digits that there are no more.
-double digits_lost(const StoredTensor& stored, const Tensor& merged) {
-    double lost = 0;
-    if (stored.dtype == "F64" && sizeof(real) == 4) {
-        for (real v : merged.to_vector()) lost = std::max(lost, std::fabs(double(v)) * 0x1p-24);
-    } else if (stored.dtype == "F16" || stored.dtype == "BF16") {
-        TensorFile file;
-        file.tensors["x"] = stored;
-        lost = largest_difference(file.tensor("x"), merged);
-    }
-    return lost;
-}
-
-}  // namespace
-
-TensorFile merge_into(const TensorFile& base, const LoadedAdapter& adapter) {
-    std::vector<std::string> names, notes = adapter.notes;
-    for (const auto& [name, stored] : base.tensors) names.push_back(name);
-    TensorFile result = base;
-    result.metadata["format"] = "pt";
-    // Replaces a tensor of the base by value(what it was).
-    const auto replace = [&](const std::string& name, const Shape& shape, const auto& value) {
-        if (!base.tensors.count(name))
-            fail(base.path, ": there is no tensor ", name, ", which ", adapter.folder, " adapts",
-                 nearest(name, names));
-        const StoredTensor& before = base.stored(name);
-        check(before.shape == shape, base.path, ": tensor ", name, " has shape ", before.shape,
-              "; ", adapter.folder, " is for one of ", shape);
-        try {
-            const Tensor old = base.tensor(name), merged = value(old);
-            for (real v : merged.to_vector()) check(std::isfinite(v), "merge: it is not finite");
-            result.tensors[name] = store_merged(before, old, merged);
-            const double lost = digits_lost(result.tensors[name], merged);
-            if (lost > 0)
-                notes.push_back(base.path + ": " + name + " is " + before.dtype +
-                                ", in which merged values are off by up to " + to_text(lost));
-        } catch (const Error& e) {
-            fail(adapter.folder, ": ", name, ": ", e.what());
-        }
-    };
-    ModuleSelector selector(adapter.config);
-    check_all_merged(base, adapter, selector);
-    for (const LoadedAdapter::Layer& layer : adapter.layers) {
-        const Shape shape = layer.is_embedding ? Shape{layer.in, layer.out}
-                                               : Shape{layer.out, layer.in};
-        replace(layer.module + ".weight", shape, [&](const Tensor& weight) {
-            Tensor of_base = weight;
-            if (adapter.has(layer.module, kBaseWeight)) {
-                of_base = adapter.tensor(layer.module, kBaseWeight);
-                const double difference = largest_difference(of_base, weight);
-                const std::string name = layer.module + "." + kBaseWeight;
-                if (difference > 0) notes.push_back(differs_from_base(adapter, name, difference));
-            }
-            return merged_weight(adapter, layer, selector.config_for(layer.module), of_base);
-        });
-    }
-    for (const auto& [name, stored] : adapter.file.tensors) {
-        const bool whole = selector.is_saved_whole(parent_of(name));
-        std::string module = module_of(name, kBaseBias);
-        if (module.empty()) module = module_of(name, "bias");
-        const std::string in_base = whole            ? name.substr(kPrefix.size())
-                                    : module.empty() ? ""
-                                                     : module + ".bias";
-        if (in_base.empty()) continue;
-        const Tensor values = adapter.file.tensor(name);
-        replace(in_base, values.shape(), [&](const Tensor&) { return values; });
-    }
-    print_notes(notes);
-    return result;
 }
 
 }  // namespace slim
