@@ -240,7 +240,7 @@ int gpt(int argc, char** argv) {
     const std::vector<Way> wanted = ways(s);
     for (const Way& way : wanted)  // a mistyped --target must not cost the pretraining
         if (!way.targets.empty()) select_modules(base, {.target_modules = way.targets});
-    make_folders(s.save);
+    check_outputs({s.save}, {s.json, s.report});
     std::printf("slimgrad gpt: OpenBLAS core %s, threads %d, seed %ld; %ld parameters\n",
                 blas_core_name(), threads, long(s.seed), long(count_parameters(base).all));
 

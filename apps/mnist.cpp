@@ -6,11 +6,9 @@
 // layers. The table at the end compares them. With --shift, they learn a changed task (shift.h).
 //
 // run:  build/mnist --help
-#include <unistd.h>  // access
 
 #include <algorithm>  // equal, max
 #include <cstdio>
-#include <filesystem>
 #include <map>
 #include <utility>  // exchange
 
@@ -340,26 +338,6 @@ void check_options(const Settings& s) {
               ". hint: add --axis out, or --preset peft");
 }
 
-// Makes the folders, so that a wrong one is known now.
-void check_outputs(const Settings& s) {
-    std::vector<std::string> folders;
-    for (const std::string& folder : {s.save, s.save_adapter, s.report}) {
-        if (folder.empty()) continue;
-        make_folders(folder);
-        folders.push_back(folder);
-    }
-    if (!s.json.empty()) {
-        const std::string parent = std::filesystem::path(s.json).parent_path();
-        folders.push_back(parent.empty() ? "." : parent);
-        check(std::filesystem::is_directory(folders.back()), "--json ", s.json,
-              ": there is no folder ",
-              folders.back(), ". hint: mkdir -p ", folders.back());
-        check(!std::filesystem::is_directory(s.json), "--json ", s.json, ": is a folder");
-    }
-    for (const std::string& folder : folders)
-        check(access(folder.c_str(), W_OK) == 0, folder, ": this folder cannot be written to");
-}
-
 // An adapter fits only the base that it was trained on. Its folder may name it.
 void find_base(Settings& s) {
     if (s.adapter.empty()) return;
@@ -468,7 +446,7 @@ int mnist(int argc, char** argv) {
         }
         sample_rows(task.train, s.samples, s.seed);
     }
-    check_outputs(s);
+    check_outputs({s.save, s.save_adapter, s.report}, {s.json});
     if (s.trace) set_trace(stderr);
 
     const int threads = set_threads(s.threads);

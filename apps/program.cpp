@@ -3,7 +3,7 @@
 
 #include <getopt.h>
 #include <sched.h>   // sched_getaffinity
-#include <unistd.h>  // execv
+#include <unistd.h>  // access, execv
 
 #include <cerrno>
 #include <cmath>  // isfinite
@@ -11,10 +11,12 @@
 #include <cstdlib>  // exit, setenv, strtod
 #include <cstring>  // strcmp, strerror
 #include <exception>
+#include <filesystem>
 
 #include "core/check.h"
 #include "core/gemm.h"
 #include "core/version.h"
+#include "data/file.h"
 #ifdef __SSE__
 #include <xmmintrin.h>  // _mm_setcsr
 #endif
@@ -173,6 +175,26 @@ int set_threads(const std::string& threads) {
     }
     set_blas_threads(int(count));
     return int(count);
+}
+
+void check_outputs(const std::vector<std::string>& folders,
+                   const std::vector<std::string>& files) {
+    std::vector<std::string> all;
+    for (const std::string& folder : folders) {
+        if (folder.empty()) continue;
+        make_folders(folder);
+        all.push_back(folder);
+    }
+    for (const std::string& file : files) {
+        if (file.empty()) continue;
+        const std::string parent = std::filesystem::path(file).parent_path();
+        all.push_back(parent.empty() ? "." : parent);
+        check(std::filesystem::is_directory(all.back()), file, ": there is no folder ", all.back(),
+              ". hint: mkdir -p ", all.back());
+        check(!std::filesystem::is_directory(file), file, ": is a folder; it must be a file");
+    }
+    for (const std::string& folder : all)
+        check(access(folder.c_str(), W_OK) == 0, folder, ": this folder cannot be written to");
 }
 
 std::vector<std::string> split_list(const std::string& list) {

@@ -51,6 +51,11 @@ int run_program(int argc, char** argv, int (*body)(int, char**));
 // "1", "2", ... or "auto", which takes every core that this process may use. Returns the number.
 int set_threads(const std::string& threads);
 
+// Called before work is spent: makes the folders, and throws where one of them, or the folder of a
+// file, cannot be written to. Empty paths are left out.
+void check_outputs(const std::vector<std::string>& folders,
+                   const std::vector<std::string>& files = {});
+
 std::vector<std::string> split_list(const std::string& list);  // at commas
 
 }  // namespace slim

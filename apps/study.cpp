@@ -356,7 +356,7 @@ int study(int argc, char** argv) {
     const Task old = s.task.load();
     Task task = shifted(old, s.task, s.shift);
     task.train = sample_rows(task.train, std::min(s.samples, task.train.count), 1);
-    make_folders(s.out);
+    check_outputs({s.out});
     const std::shared_ptr<MLP> base = make_base(s, old);
     std::printf("base: %.2f %% on the old task, %.2f %% on %s\n",
                 100 * evaluate(*base, old.test).accuracy, 100 * evaluate(*base, task.test).accuracy,

@@ -127,6 +127,7 @@ int bench(int argc, char** argv) {
     options.parse_strict(argc, argv);
     const int thread_count = set_threads(threads);
     if (!step.empty()) return answer_turns(step);
+    check_outputs({}, {json});
     // The group "threads" is about more than one.
     const int many = thread_count > 1 ? thread_count : set_threads("auto");
     set_blas_threads(thread_count);

@@ -145,6 +145,8 @@ TEST_CASE("gpt: wrong uses are one sentence, before any work") {
     refused("--text " + (texts.folder / "none"), {"none"});
     refused("--ids --text " + (texts.folder / "ids"), {"entry 1", "999", "between 0 and 255"});
     refused("--context 1000", {"--context"});
+    refused("--json " + (texts.folder / "no/json"), {"no/json", "no folder", "mkdir -p"});
+    refused("--report " + texts.folder.path, {texts.folder.path, "is a folder"});
     refused("--method lora --target q_prj", {"q_prj"});
     refused("--base " + (texts.folder / "none"), {"--dim"});
     refused("--adapter " + (texts.folder / "none"), {"--base"});

@@ -137,8 +137,8 @@ TEST_CASE("mnist: options that cannot go together are refused before training") 
     refused({"--target", "fc1", "--method", "lora"}, {"fc1", "layers.0"});
     refused({"--classes", "5", "--seed", "1"}, {"--classes 5", "labels up to 9", "10 classes"});
     refused({"--hidden", "12,x", "--seed", "1"}, {"--hidden", "12,x", "whole numbers"});
-    refused({"--json", out / "no/rows.json"}, {"--json", "no folder", "mkdir -p"});
-    refused({"--json", out.path}, {"--json", "is a folder"});
+    refused({"--json", out / "no/rows.json"}, {"no/rows.json", "no folder", "mkdir -p"});
+    refused({"--json", out.path}, {out.path, "is a folder"});
     refused({"--report", "/proc/none"}, {"/proc/none"});
     refused({"--base", out / "none"}, {out / "none", "no such file"});
     refused({"--test", "x.csv"}, {"CSV"});
