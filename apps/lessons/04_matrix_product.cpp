@@ -1,8 +1,8 @@
 // Lesson 4: the gradients of a matrix product, from its indices.
 //
 // You will learn: why dW = dy^T x and dx = dy W. Neither has to be learned by heart: write one
-//   element as a sum, see where an input occurs, add up. And why these are the only forms whose
-//   shapes fit.
+//   element as a sum, see where an input occurs, add up. And how shapes
+//   check it.
 //
 // Run: make lesson-04    (make gdb-04 stops in slim::LinearNode::backward)
 // Do:  make ex-04
@@ -83,8 +83,9 @@ int main() {
     //
     // A sum over the index that stands first in both is a transposed product: dy^T x. A sum over
     // the second index of one and the first of the other is a plain one: dy W.
-    // The shapes leave no choice either: dW is as large as W, [out, in]. From dy [batch, out] and
-    // x [batch, in], only dy^T x has that shape. It sums over the batch, and so does db.
+    // The shapes are a check, not a proof: dW is as large as W, [out, in]. If batch, in and out
+    // differ, dy^T x is the only product of dy [batch, out] and x [batch, in] that has this shape.
+    // (Here batch = out = 2, so dy x has it too.) It sums over the batch, and so does db.
     Tensor dW = zeros({kOut, kIn}), dx = zeros({kBatch, kIn}), db = zeros({kOut});
     for (int64_t i = 0; i < kBatch; i++)
         for (int64_t j = 0; j < kOut; j++) {
