@@ -4,7 +4,7 @@
 // how to push the result's gradient back to them. Nodes are numbered as they are made. An op is
 // always made after its inputs, so visiting the nodes newest first means that every user of a value
 // has added its share to the value's gradient before the op that made the value passes it on.
-// That is all the ordering backward() needs: no recursion and no topological sort.
+// The order of creation is a topological order, so backward() needs no recursion to find one.
 #pragma once
 
 #include <memory>

@@ -50,16 +50,16 @@ int main() {
     //    and go through them backwards. Each step multiplies "what y gains per unit of my result"
     //    by "what my result gains per unit of my input". That is the chain rule.
     const double u = kA * kB + kC;
-    const double dy_du = 2 * u;      // y = u^2:  u changes by 1, y changes by 2 u
+    const double dy_du = 2 * u;      // y = u^2:  per unit of u, y gains 2 u, for small changes
     const double dy_dp = dy_du * 1;  // u = p + c: a sum passes on what it gets ...
     const double dy_dc = dy_du * 1;  //           ... to both of its terms
     const double dy_da = dy_dp * kB;  // p = a b:  a changes by 1, p changes by b
     const double dy_db = dy_dp * kA;  //           b changes by 1, p changes by a
     std::printf("by hand    %6.2f  %6.2f  %6.2f\n", dy_da, dy_db, dy_dc);
 
-    // 3. The library. Each op leaves a note of what it was made from (a "node"); backward() goes
-    //    through the notes from the last to the first and does what we have just done. One pass
-    //    gives the gradients of all inputs, be they three or three million.
+    // 3. The library. Each op stores its inputs in a "node". backward() visits the nodes, the last
+    //    one first, and does what we have just done. One pass gives the gradients of all inputs, of
+    //    three or of three million.
     Tensor a = scalar(kA).set_requires_grad();
     Tensor b = scalar(kB).set_requires_grad();
     Tensor c = scalar(kC).set_requires_grad();
@@ -69,12 +69,12 @@ int main() {
                 c.grad().item());
 
     // 4. What it is good for. The gradient points uphill, so a small step the other way makes y
-    //    smaller. Repeat, and you have trained three parameters to make y zero.
+    //    smaller. Repeat, and you have trained three parameters to make y near zero.
     std::printf("ten steps against the gradient:\ny: %.2f", y);
     for (int step = 0; step < 10; step++) {
         for (Tensor* x : {&a, &b, &c}) {
             x->mutable_data()[0] -= real(kStep) * x->grad().item();  // x = x - step dy/dx
-            x->zero_grad();  // gradients add up until they are dropped, see lesson 2
+            x->zero_grad();  // or the next gradient is added to this one: see lesson 5
         }
         sum = a * b + c;
         const Tensor result = sum * sum;

@@ -106,6 +106,6 @@ int main() {
     const auto number = [](const slim::Tensor& x) { return int(x.impl->node->number); };
     std::printf("the nodes behind them, numbered as they were made: b %d, c %d, d %d\n", number(tb),
                 number(tc), number(td));
-    backward(td);  // runs d 3, c 2, b 1, and frees each node once it has run
+    backward(td);  // runs d 3, c 2, b 1; each is freed then: a second backward fails
     std::printf("slim::backward()               dd/da = %g\n", double(ta.grad().item()));
 }

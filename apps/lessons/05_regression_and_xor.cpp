@@ -70,9 +70,10 @@ static void fit_a_line(Rng& rng) {
                 mean(y).item() - slope * mean(x).item());
 }
 
-// Trains on all four cases at once, and returns what the model says about them in the end. Step 4
-// above is called SGD: w -= lr g. Here Adam does it. It divides each step by the usual size of that
-// parameter's gradient, so that all parameters move at about the same speed.
+// Trains on all four cases at once, and returns what the model says about them in the end.
+// Step 4 above is SGD, w -= lr g: where the gradient is small, so is the step. Here Adam does it:
+// w -= lr m / sqrt(v), with running means m of g and v of g^2. So each parameter moves by about lr
+// per step, however large its gradients are.
 static Tensor train(Module& model, const Tensor& x, const Tensor& y) {
     Adam adam(model.parameters(), {.lr = 0.05});
     for (int step = 0; step < 500; step++) {

@@ -77,8 +77,8 @@ static int lesson(int, char**) {
         // softmax turns scores z into probabilities, p_k = e^z_k / sum of all e^z. The loss is the
         // mean of -log(p of the right digit c). For one picture
         //     L = -z_c + log(sum of all e^z)      dL/dz_k = p_k - (1 if k = c, else 0)
-        // as the logarithm's derivative is e^z_k / sum = p_k. This is "p - y": each score gets what
-        // was predicted minus what was right. It is small once the prediction is good.
+        // because the derivative of log(sum of all e^z) by z_k is e^z_k / sum = p_k. This is
+        // "p - y": what was predicted minus what was right, small once the prediction is good.
         const Tensor logits = model(batch.x);                     // [64, 784] -> [64, 10]
         const Tensor loss = cross_entropy(logits, batch.labels);  // one number
         backward(loss);

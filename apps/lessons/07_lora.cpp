@@ -51,8 +51,8 @@ static Tensor lora(const Tensor& x, const Linear& base, const Tensor& A, const T
 
 int main() {
     const int64_t kIn = 8, kOut = 6, kRank = 2, kExamples = 64;
-    // The scaling s = alpha / rank. B A is a sum of `rank` products. Dividing by the rank keeps
-    // the size of the sum when the rank changes, so that the learning rate need not change.
+    // The scaling s = alpha / rank. B A is a sum of `rank` products. Dividing by the rank is meant
+    // to keep its size when the rank changes. (rsLoRA: by sqrt(rank), as independent products add.)
     const double kAlpha = 4, s = kAlpha / kRank;
 
     // A layer that was trained before, y = x W^T + b, and that must not change.
@@ -99,8 +99,8 @@ int main() {
     std::printf("loss at first %.1f, after 400 steps %.3f\n", first, last);
     std::printf("largest change of W: %g\n\n", largest(base->weight - W_before));
 
-    // The adapter has found the change, as s B A. A change of higher rank than 2 it could only
-    // approximate: see the exercise.
+    // The adapter has found the change, as s B A. It could only approximate a change of rank
+    // above 2: see the exercise.
     const Tensor found = s * matmul(B, A);
     for (const Tensor* W : {&change, &found}) {
         std::printf(W == &change ? "row 0 of the change wanted: " : "row 0 of s B A:             ");
@@ -108,8 +108,8 @@ int main() {
         std::printf(" ...\n");
     }
 
-    // The layer of the library: the same function, computed in one op. (With 2 * target, as all
-    // gradients are near 0 at the target by now.)
+    // The layer of the library: the same function, computed in one op. (Its target is
+    // doubled: at the old one all gradients are near 0 by now, and would agree in any case.)
     backward(mse_loss(lora(x, *base, A, B, s), 2 * target));
     const Tensor y = lora(x, *base, A, B, s), dA = clone(A.grad()), dB = clone(B.grad());
     adam.zero_grad();

@@ -50,13 +50,13 @@ struct Parameters {
 static Tensor merged(const Parameters& p) { return mul_col(p.V(), p.m / norm(p.V(), 1)); }
 static Tensor dora(const Tensor& x, const Parameters& p) { return matmul_nt(x, merged(p)); }
 
-// Two layers that are called DoRA in tutorials. Both normalise the branch's output, where DoRA
-// normalises a weight. The first then returns a sum in which that is left out: it is LoRA ...
+// Two false DoRA layers, as tutorials have them. This one computes a normalised output times m, and
+// then returns a sum without it (left out here). So m has no effect: it is LoRA.
 static Tensor drops_m(const Tensor& x, const Parameters& p) {
     return matmul_nt(x, p.W) + matmul_nt(matmul_nt(x, p.A), p.B);
 }
-// ... and in this one m does get a gradient. But it divides by a norm per example: twice the input
-// does not give twice the output, so there is no W' to merge. At B = 0 it divides 0 by 0.
+// Here m gets a gradient. But DoRA normalises a weight, and this an output, per example: y(2x) is
+// not 2 y(x), so there is no W' to merge. At B = 0 it divides 0 by 0.
 static Tensor normalises_output(const Tensor& x, const Parameters& p) {
     const Tensor change = matmul_nt(matmul_nt(x, p.A), p.B), n = norm(change, 1);
     return matmul_nt(x, p.W) + mul_row(mul_col(change, ones(n.shape()) / n), p.m);
@@ -70,7 +70,8 @@ static void show(const char* name, const Tensor& W) {
 
 int main() {
     // 1. m starts at the norms of W: of its rows (outputs) in the paper's code and in PEFT, of its
-    //    columns (inputs) in the tutorials. kExact: backward also goes through the norm of V.
+    //    columns (inputs) in the tutorials. kExact: backward goes through |V|. (By default,
+    //    kDetached, it holds |V| constant, as the paper's section 4.3 does to save memory.)
     Rng rng(1);
     auto base = std::make_shared<Linear>(tensor({3, 4, 0, 2}, {2, 2}));  // no bias
     base->set_requires_grad(false);
@@ -83,8 +84,7 @@ int main() {
     // 2. B A turns the rows; their norms stay 5 and 2, whatever B A is. LoRA changes both at once.
     const Tensor x = tensor({1, 2, -1, 1, 0.5, 3}, {3, 2}), B = tensor({2, -1}, {2, 1});
     copy_values(tensor({1, 2}, {1, 2}), p.A), copy_values(B, p.B);
-    show("LoRA's V:", p.V());
-    show("DoRA's W':", merged(p));
+    show("LoRA's V:", p.V()), show("DoRA's W':", merged(p));
 
     // 3. Three questions. LinearWithDoRA is the definition without forming V: see the appendix.
     std::printf("\nlayer                 dm   y - x W'^T   y(2x) - 2 y(x)   dB at B = 0\n");

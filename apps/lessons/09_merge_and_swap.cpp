@@ -1,8 +1,9 @@
 // Lesson 9: one base, many adapters.
 //
 // You will learn: adapters are small things beside a base that stays as it is. So one base serves
-//   many tasks: add, switch, disable, merge for speed, and undo it, all exact. Why merging must not
-//   overwrite the weight. And that the base may be stored in 8 or 4 bits.
+//   many tasks: add, switch, disable, merge for speed, and undo it. All of it is exact, except that
+//   merged outputs differ in their last bits. Why merging must not overwrite the weight. And that
+//   the base may be stored in 8 or 4 bits.
 //
 // Run: make lesson-09    (make gdb-09 stops in slim::AdapterSet::merge)
 // Do:  make ex-09
@@ -83,8 +84,8 @@ int main() {
     print("disabled, from the base", before);
 
     // Merge: with W' = W + s B A (or DoRA's) as its weight, a layer costs as much as the base.
-    // x W'^T and x W^T + s (x A^T) B^T are the same numbers on paper. But each product and sum is
-    // rounded to 24 bits, and here they are other ones, in another order: the last bits differ.
+    // x W'^T and x W^T + s (x A^T) B^T are equal on paper. But each product and each sum is
+    // rounded to 24 bits, and the two forms round different ones: the last bits differ.
     adapters.activate("last");
     adapters.merge();
     print("merged, from unmerged", with_last);
@@ -103,7 +104,7 @@ int main() {
                 long(W.size()));
 
     // Quantise: the base is never trained, so it may be kept in fewer bits (QLoRA). The adapters
-    // stay in float, and training them also makes up for the error. Quantise before attaching.
+    // stay in float; training them can make up for part of the error. Quantise before attaching.
     for (Quantization kind : {Quantization::kInt8, Quantization::kNF4}) {
         Rng same(1);
         MLP small(20, 16, 16, 4, same);  // the base once more
