@@ -22,7 +22,7 @@ using namespace slim;
 
 struct Momentum {
     real lr, mu;
-    std::vector<real> v;  // empty before the first step
+    std::vector<real> v;  // empty before the first step: resize it there
 
     // One step: changes w, given its gradient g of the same size.
     void step(std::vector<real>& w, const std::vector<real>& g) {

@@ -31,8 +31,9 @@ gdb-%:
 	@$(MAKE) -s -j$(JOBS) $(patsubst $(BUILD)/lessons/%,$(BUILD)/gdb/%,$(call lesson,$*))
 	@sh apps/lessons/gdb.sh $* $(BUILD)/gdb/$*_* $(GDB_ARGS)
 # The exercises. Warnings do not stop one; -O0, as it is small and is to compile fast.
+# _GLIBCXX_ASSERTIONS: v[0] of an empty vector ends with a sentence.
 COURSE = BUILD='$(BUILD)' CXX='$(CXX)' JOBS=$(JOBS) \
-         FLAGS='$(filter-out -Werror -MMD -MP,$(FLAGS)) -O0 -g3 \
+         FLAGS='$(filter-out -Werror -MMD -MP,$(FLAGS)) -O0 -g3 -D_GLIBCXX_ASSERTIONS \
          $(addprefix -Wno-unused-,parameter variable)' sh
 EXERCISES = $(call object,apps/exercises/check.cpp apps/exercises/train.cpp)
 course:  ## the exercises that are done; ex-04 checks one, hint-04 prints its hint
