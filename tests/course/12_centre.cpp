@@ -29,7 +29,7 @@ static Tensor centred(const Tensor& x) {
 }
 // answer: every inked pixel counts the same
 // change: s/const double weight = .*/const double weight = x.at({row, col}) > 0;/
-// says: row of the centre: expected 2.8, got 3.33333
+// says: row of the centre: expected 2.4, got 2.66667
 // says: each pixel counts as much as it has ink
 // answer: rows and columns exchanged
 // change: s/return {rows \/ ink, cols \/ ink}/return {cols \/ ink, rows \/ ink}/
@@ -40,3 +40,10 @@ static Tensor centred(const Tensor& x) {
 // answer: not moved
 // change: s/row + down, c = col + right/row, c = col/
 // says: nothing has moved
+// answer: cut off, not rounded
+// change: s/std::lround(\(14 - centre.row\))/int64_t(\1)/
+// says: 14 - 2.4 = 11.6 is 12 whole pixels, not 11: round it
+// answer: wrapped
+// change: s/if (r < 0 .*/if (r < 0 || r * 28 + c < 0 || r * 28 + c >= 784) continue;/
+// says: a picture whose ink leaves, pixel [15, 9]: expected 0, got 0.1
+// says: ink that leaves the picture is lost: test the column, too
