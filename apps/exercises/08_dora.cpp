@@ -1,4 +1,4 @@
-// Exercise 8: DoRA's magnitude, and two impostors.
+// Exercise 8: DoRA's magnitude, and three impostors.
 //
 //     V = W + s B A      n_j = |row j of V|      W'_j = m_j V_j / n_j      y = x W'^T
 //
@@ -15,7 +15,6 @@
 #include "core/random.h"
 
 using namespace slim;
-
 using impostors::Layer;
 
 // ---- your part ----------------------------------------------------------------------------------
@@ -43,7 +42,6 @@ static void check_dora() {
     expect("dm, element ", dm_at_start(x, W, g), m.grad(),
            {{gy, "y_j = m_j (x V_j / n_j): divide by n_j"},
             {gy / norm(W, 0), "these are norms of columns; m belongs to rows here"}});
-
     copy_values(normal({4, 2}, 0, 1, rng), B);
     const auto ask = [&](const char* name, const Layer& layer, bool expected, const char* words) {
         m.zero_grad();
@@ -55,6 +53,8 @@ static void check_dora() {
         "expected false, got true. Does m reach the output?");
     ask("LoRA with normalised outputs", impostors::normalises_output(W, A, B, m), false,
         "expected false, got true. m has a gradient there. Is the output x W'^T?");
+    ask("V divided by W's norms", impostors::divides_by_base(W, A, B, m), false,
+        "expected false, got true. Are the rows of W' of norm m?");
 }
 
 int main() { return run_exercise(__FILE__, check_dora); }

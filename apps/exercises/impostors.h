@@ -1,4 +1,4 @@
-// Three layers that are called DoRA, for exercise 8. One is.
+// Four layers that are called DoRA, for exercise 8. One is.
 #pragma once
 
 #include <functional>
@@ -24,6 +24,12 @@ inline Layer normalises_output(Tensor W, Tensor A, Tensor B, Tensor m) {
     return [=](const Tensor& x) {
         const Tensor change = matmul_nt(matmul_nt(x, A), B), n = norm(change, 1);
         return matmul_nt(x, W) + mul_row(mul_col(change, ones(n.shape()) / n), m);
+    };
+}
+
+inline Layer divides_by_base(Tensor W, Tensor A, Tensor B, Tensor m) {
+    return [=](const Tensor& x) {
+        return matmul_nt(x, mul_col(W + matmul(B, A), m / norm(W, 1)));
     };
 }
 

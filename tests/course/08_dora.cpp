@@ -37,3 +37,14 @@ static bool is_dora(const Layer& layer, const Tensor& x, const Tensor&, const Te
     return sum(bent * bent).item() < 1e-4;
 }
 // says: is_dora(LoRA): expected false, got true. Does m reach the output?
+// answer: linearity, and the gradient of m
+static Tensor dm_at_start(const Tensor& x, const Tensor& W, const Tensor& g) {
+    return sum(g * matmul_nt(x, W), 0) / norm(W, 1);
+}
+static bool is_dora(const Layer& layer, const Tensor& x, const Tensor&, const Tensor&,
+                    const Tensor&, const Tensor& m) {
+    const Tensor bent = layer(2 * x) - 2 * layer(x);
+    backward(sum(layer(x)));
+    return m.has_grad() && sum(bent * bent).item() < 1e-4;
+}
+// says: is_dora(V divided by W's norms): expected false, got true. Are the rows of W' of norm m?
