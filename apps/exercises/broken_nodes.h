@@ -51,6 +51,8 @@ inline Tensor node_5(const Tensor& a, const Tensor&) {  // tanh(a)
     });
 }
 
+inline Tensor (*const kNodes[])(const Tensor&, const Tensor&) = {node_1, node_2, node_3, node_4,
+                                                                 node_5};
 inline const char* const kMistakes = "dacbe";
 
 }  // namespace slim::broken

@@ -1,4 +1,4 @@
-// untouched: apps/exercises/03_softplus.cpp:29: not written yet: make y
+// untouched: apps/exercises/03_softplus.cpp:28: not written yet: make y
 // answer: right
 struct SoftplusNode : Node {
     explicit SoftplusNode(const Tensor& x) : Node("softplus", {x}) {}
@@ -20,8 +20,15 @@ static Tensor softplus(const Tensor& x) {
 static const std::string kMistakes = "dacbe";
 // answer: overflows
 // change: s/std::max.*/std::log(1 + std::exp(v));/
-// says: softplus(100)[0]: expected 100, got inf
+// says: softplus(100, -100)[0]: expected 100, got inf
 // says: take e^-x where x > 0
+// answer: overflows on the left
+// change: s/std::max.*/v + std::log(1 + std::exp(-v));/
+// says: softplus(100, -100)[1]: expected 0, got inf
+// says: take e^x where x < 0
+// answer: a backward that overflows
+// change: s,/ (1 + std::exp(-saved(0)\[i\])),* std::exp(saved(0)[i]) / (1 + std::exp(saved(0)[i])),
+// says: dx at (100, -100), by 1 / (1 + e^-x), element [0]: expected 1, got
 // answer: forgets dy
 // change: s/+= y.grad_data()\[i\]/+= 1/
 // says: gradcheck of softplus: a zero upstream gradient gave
