@@ -11,7 +11,6 @@
 #include "apps/exercises/check.h"
 
 using namespace slim;
-
 struct Number {
     std::string name;
     std::vector<Number*> inputs;  // what it is the sum of
@@ -53,8 +52,9 @@ static void check_order(Number& y, Number& a, double expected) {
 static void check_both() {
     Number a{"a", {}}, b{"b", {&a, &a}}, c{"c", {&b, &b}}, d{"d", {&b, &c}}, e{"e", {&a, &d}};
     check_order(e, a, 7);  // b = 2 a, c = 4 a, d = 6 a, e = 7 a
-    Number p{"p", {}}, q{"q", {&p}}, r{"r", {&q}}, s{"s", {&r, &p}}, t{"t", {&p, &s, &q}};
-    check_order(t, p, 4);  // q = r = p, s = 2 p, t = 4 p
+    Number s{"s", {}}, p{"p", {}}, r{"r", {}}, t{"t", {}}, q{"q", {}};  // their order tells nothing
+    t.inputs = {&r}, p.inputs = {&t}, s.inputs = {&p, &r}, q.inputs = {&r, &s, &t};
+    check_order(q, r, 4);  // p = t = r, s = 2 r, q = 4 r
 }
 
 int main() { return run_exercise(__FILE__, check_both); }

@@ -47,3 +47,17 @@ static std::vector<Number*> order_from(Number* y) {
             if (seen.insert(input).second) order.push_back(input);
     return order;
 }
+// answer: sorted by name
+// says: dq/dr: r has passed its gradient on before
+static void visit(Number* y, std::set<Number*>& seen) {
+    if (!seen.insert(y).second) return;
+    for (Number* input : y->inputs) visit(input, seen);
+}
+
+static std::vector<Number*> order_from(Number* y) {
+    std::set<Number*> seen;
+    visit(y, seen);
+    std::vector<Number*> order(seen.begin(), seen.end());
+    std::sort(order.begin(), order.end(), [](Number* p, Number* q) { return p->name > q->name; });
+    return order;
+}
