@@ -10,6 +10,7 @@
 //
 // Check: make ex-appendix    Hint: make hint-appendix
 #include "apps/exercises/check.h"
+#include "core/autograd.h"
 #include "core/ops.h"
 #include "core/random.h"
 
@@ -29,15 +30,20 @@ static Tensor column_norms(const Tensor& W, const Tensor& w2, const Tensor& A, c
 static void check_columns() {
     Rng rng(1);
     const double s = 2;
-    const Tensor W = normal({5, 7}, 0, 1, rng), w2 = sum(W * W, 0);
-    const Tensor A = normal({3, 7}, 0, 1, rng), B = normal({5, 3}, 0, 1, rng);
+    Tensor W = normal({5, 7}, 0, 1, rng), w2 = sum(W * W, 0);
+    Tensor A = normal({3, 7}, 0, 1, rng), B = normal({5, 3}, 0, 1, rng);
     const Tensor BA = matmul(B, A), cross = sum(W * BA, 0), square = sum(BA * BA, 0);
-    expect("norm of column ", column_norms(W, w2, A, B, s), norm(W + s * BA, 0),
+    W.set_requires_grad();  // so that the ops leave nodes, which tell what they made
+    const Tensor got = column_norms(W, w2, A.set_requires_grad(), B.set_requires_grad(), s);
+    expect("norm of column ", got, norm(W + s * BA, 0),
            {{sqrt(w2 + s * s * square), "the mixed term 2 s W_jk (B A)_jk is missing"},
             {sqrt(w2 + 2 * s * cross), "the term s^2 (B A)_jk^2 is missing"},
             {sqrt(w2 + 2 * s * cross + s * square), "the last term has s^2"},
             {sqrt(w2 + s * cross + s * s * square), "the mixed term occurs twice"},
             {w2 + 2 * s * cross + s * s * square, "this is the square of the norm"}});
+    for (const Tensor& x : tensors_behind("the check", got))
+        require(x.size() != W.size() || x.impl == W.impl,
+                "the norms are right, but a matrix as large as W was formed on the way");
 }
 
 int main() { return run_exercise(__FILE__, check_columns); }

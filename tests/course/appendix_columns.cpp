@@ -17,3 +17,6 @@ static Tensor column_norms(const Tensor& W, const Tensor& w2, const Tensor& A, c
 // answer: s once
 // change: s/s \* s \*/s */
 // says: the last term has s^2
+// answer: V is formed
+// change: s/return .*/return norm(W + s * matmul(B, A), 0);/
+// says: the norms are right, but a matrix as large as W was formed on the way
