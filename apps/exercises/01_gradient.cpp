@@ -40,6 +40,7 @@ static void check_gradient() {
                 {scalar(a * a + a * cosine), "this is df/db"}});
         expect("df/db" + at, got.db, (f(a, b + h) - f(a, b - h)) / (2 * h),
                {{scalar(a * a), "b occurs in sin(a b) too"},
+                {scalar(a * cosine), "b occurs in a^2 b too"},
                 {scalar(a * a + cosine), "a b gains a per unit of b: the chain rule"},
                 {scalar(2 * a * b + b * cosine), "this is df/da"}});
     }

@@ -4,8 +4,9 @@
 //
 // Before you write: which of A and B gets a gradient in the first step? Which starts at zero, and
 // why not both? Then write the layer. W and b are not to be trained.
-//
-// Then a change of W with singular values 8, 4, 2, 1 is fitted: what remains with rank 1, 2, 3, 4?
+// Then a change of W is fitted: a sum of four products column times row, all columns and all rows
+// of norm 1 and at right angles, times 8, 4, 2 and 1, its "singular values". Predict what remains
+// of it with rank 1, 2, 3, 4.
 //
 // Check: make ex-07    Hint: make hint-07
 #include <cmath>
@@ -16,7 +17,6 @@
 #include "nn/linear.h"
 
 using namespace slim;
-
 // ---- your part ----------------------------------------------------------------------------------
 
 struct MyLoRA {

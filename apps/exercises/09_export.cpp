@@ -4,8 +4,9 @@
 // (Axis::kIn) is refused. Why? Can V with scaled columns be written as V with scaled rows?
 //
 // Write hand_on(): an adapter that PEFT knows goes into the folder as it is. Any other is merged
-// into the model for good, and the model is saved as folder + "/merged.safetensors". What you need
-// is declared in nn/adapters/adapt.h, nn/peft/peft.h and nn/state_file.h.
+// into the model for good, and the model is saved as folder + "/merged.safetensors". You need
+// config(), active(), merge_and_unload() (nn/adapters/adapt.h), save_adapter() (nn/peft/peft.h) and
+// save_parameters() (nn/state_file.h).
 //
 // Check: make ex-09    Hint: make hint-09
 #include "apps/exercises/check.h"

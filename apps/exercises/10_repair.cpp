@@ -3,7 +3,7 @@
 // Lesson 10 repaired the network for digits that are moved aside with 24,992 values. Do it with
 // fewer than 7,000: at least 85 % of the moved test digits, after 300 steps of Adam. The network is
 // layers.0 (784 -> 128), layers.2 (128 -> 256), layers.4 (256 -> 10). A LoRA pair has
-// rank (in + out) values. Which layer has to change, if the pixels have moved? And how fast?
+// rank * (in + out) values. Which layer has to change, if the pixels have moved? And how fast?
 //
 // Check: make ex-10    Hint: make hint-10
 #include <cstdio>
@@ -31,6 +31,7 @@ static void check_repair() {
     require(repair.base_is_equal, "the base has changed: train adapters only");
     const std::string words = plan.lr < 0.002 ? ". Try plan.lr: a network as small as this one "
                                                 "takes larger steps than a large one"
+                            : plan.lr > 0.03 ? ". Try a smaller plan.lr"
                             : plan.adapter.target_modules != std::vector<std::string>{"layers.0"}
                                 ? ". The pixels have moved: adapt the layer that sees them"
                                 : ". Try other values of rank, alpha and lr";

@@ -1,6 +1,6 @@
 // Exercise 11: magnitude and direction of a change.
 //
-// The DoRA paper asks of each row of a weight, W_j before and W'_j after training:
+// After the DoRA paper, of each row of a weight, W_j before and W'_j after training:
 //
 //     magnitude change  | |W'_j| - |W_j| |
 //     direction change  1 - cos(W_j, W'_j)        cos = W_j . W'_j / (|W_j| |W'_j|)
@@ -40,6 +40,7 @@ static void check_rows() {
             {norm(changed, 0), "these are norms of columns"}});
     expect("direction change of row ", got.direction, tensor({0, 1, 2, 0, 0.4f}),
            {{dot / (n * n_after), "this is the cosine; the change is 1 minus it"},
+            {tensor({0, 1.570796f, 3.141593f, 0, 0.927295f}), "this is the angle, not 1 - cos"},
             {1 - dot, "divide by both norms: the cosine is of unit vectors"},
             {1 - dot / (n * n), "divide by both norms, |W_j| |W'_j|"}});
 }

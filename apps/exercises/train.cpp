@@ -54,8 +54,8 @@ void print_learning_rates(const std::string& folder, LossFunction loss) {
     for (double lr : {0.0001, 0.001, 0.01, 0.1, 1.0})
         std::printf("  %13g %5.1f  %5.1f\n", lr, accuracy_with(images, test, loss, false, lr),
                     accuracy_with(images, test, loss, true, lr));
-    std::printf("Adam divides by the gradient's own size: its best rate is smaller, and it is the "
-                "same\nwhen the loss is measured in other units. SGD's is not.\n");
+    std::printf("Adam divides by the gradient's own size: a step moves each weight by about the "
+                "rate,\nwhatever unit the loss has. SGD's steps grow with the gradient.\n");
 }
 
 // [count, size] with rows of norm 1, each at right angles to those before it: Gram and Schmidt.
@@ -102,7 +102,8 @@ void print_ranks(LayerMaker make) {
         }
         std::printf("  %4d %21.2f %27.2f\n", int(rank), last, left_out / out);
         check(std::fabs(last - left_out / out) < 0.05, "rank ", long(rank), ": expected a loss of ",
-              left_out / out, ", got ", last);
+              left_out / out, ", got ", last, rank > 1 && std::fabs(last - 3.5) < 0.05
+                  ? ". Are the rows of A random and different?" : "");
     }
 }
 

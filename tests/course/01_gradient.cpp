@@ -24,3 +24,8 @@ static Gradient gradient_of_f(double a, double b) {
 static Gradient gradient_of_f(double a, double b) {
     return {a * a + a * std::cos(a * b), 2 * a * b + b * std::cos(a * b)};
 }
+// answer: df/db without a^2 b
+// says: b occurs in a^2 b too
+static Gradient gradient_of_f(double a, double b) {
+    return {2 * a * b + b * std::cos(a * b), a * std::cos(a * b)};
+}

@@ -27,11 +27,11 @@ static double cross_entropy_by_hand(const Tensor& z, const std::vector<int>& lab
 // says: this is y - p, which points downhill
 // answer: overflows
 // change: s/real top = row\[0\];/real top = 0;/; /std::max/d
-// says: L, a logit of 1000: expected 
+// says: L, a logit of 1000 (subtract the row's largest): expected 
 // answer: the logarithm of p
 // change: s/loss += .*/loss -= std::log(std::exp(row[labels[i]] - top) \/ total) \/ batch;/
-// says: L, a logit of 1000: expected
-// says: p_c became 0: take log(p_c) = z_c - t - log(sum of e^(z - t))
+// says: L, a logit of 1000 (subtract the row's largest): expected
+// says: a p is 0: take z_c - largest - log(sum of e^(z - largest))
 // answer: no softmax
 // change: s/(p - y)/(row[k] - y)/
 // says: this is z - y: p is softmax(z)

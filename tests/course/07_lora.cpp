@@ -32,3 +32,7 @@ struct MyLoRA {
 // answer: A is not trained
 // change: s/rng).set_requires_grad()/rng)/
 // says: A and B must require gradients
+// answer: equal rows of A
+// change: s/A = uniform({rank, in}, -bound, bound, rng)/A = clone(0.3 * ones({rank, in}))/
+// says: rank 2: expected a loss of 0.83
+// says: Are the rows of A random and different?

@@ -19,3 +19,7 @@ static Plan my_plan() {
 // answer: no such layer
 // change: s/layers.0/fc1/
 // says: fc1
+// answer: too fast
+// change: s/0.01/1.0/
+// says: moved digits: expected at least 85 %, got
+// says: Try a smaller plan.lr

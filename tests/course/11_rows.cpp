@@ -26,3 +26,8 @@ static RowChange row_change(const Tensor& before, const Tensor& after) {
 // answer: not of unit vectors
 // change: s, / (n \* n_after),,
 // says: divide by both norms: the cosine is of unit vectors
+// answer: the angle
+// change: s/return {magnitude, .*/Tensor angle = sum(before * after, 1) \/ (n * n_after);\n\
+// change: for (int64_t j = 0; j < angle.size(); j++)\n\
+// change: angle.mutable_data()[j] = std::acos(angle.data()[j]);\n    return {magnitude, angle};/
+// says: this is the angle, not 1 - cos
