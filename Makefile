@@ -36,8 +36,11 @@ CALLED   = mnist study predict adapter  # these are called by tests, too: their 
 PROGRAMS = $(addprefix $(BUILD)/,bench $(PLAIN) $(CALLED) $(if $(MPI),mnist_mpi))
 object   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(wildcard $(1)))
 SHARED   = $(call object,apps/program.cpp apps/experiment.cpp apps/shift.cpp apps/report/*.cpp)
-TESTS    = $(call object,tests/*.cpp $(addprefix tests/,$(addsuffix /*.cpp,core data nn optim apps \
-             reference)) $(CALLED:%=apps/%.cpp))
+TESTS    = $(call object,tests/*.cpp $(addprefix tests/,$(addsuffix /*.cpp,core data nn optim \
+             reference)) tests/apps/install_test.cpp)
+ifneq ($(REAL),double)  # in double, the library alone
+TESTS += $(call object,tests/apps/*.cpp $(CALLED:%=apps/%.cpp)) $(SHARED)
+endif
 LESSONS  = $(patsubst apps/%.cpp,$(BUILD)/%,$(wildcard apps/lessons/*.cpp))
 
 define link
@@ -70,7 +73,7 @@ $(BUILD)/mnist_mpi: LIBS = $(shell mpicxx --showme:link)
 # Open MPI's compiler knows where its headers are, which are not ours to warn about.
 $(BUILD)/obj/apps/mpi/mnist_mpi.o: FLAGS += -DOMPI_SKIP_MPICXX $(addprefix -isystem ,$(or \
   $(shell mpicxx --showme:incdirs 2>/dev/null),$(error MPI=1 needs Open MPI. hint: make MPI=1 deps)))
-$(BUILD)/tests: $(TESTS) $(SHARED) $(LIBRARY)
+$(BUILD)/tests: $(TESTS) $(LIBRARY)
 	$(link)
 
 # ---- what people type ----------------------------------------------------------------------------

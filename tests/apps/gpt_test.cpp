@@ -44,7 +44,6 @@ double number(const Json& row, const std::string& key) { return row.at(key, "row
 }  // namespace
 
 TEST_CASE("gpt: the table of four ways to adapt, and every file") {
-    if (kDouble) return;  // `make test` builds the programs in float
     const Texts texts;
     const Finished done = run(built_program("gpt") + texts.arguments);
     CHECK(done.err == "");
@@ -82,7 +81,6 @@ TEST_CASE("gpt: the table of four ways to adapt, and every file") {
 }
 
 TEST_CASE("gpt: a stopped run goes on to the same figures; NF4 and checkpointed layers") {
-    if (kDouble) return;  // `make test` builds the programs in float
     const Texts whole, stopped;
     const std::string options = " --method lora --quantize nf4 --checkpoint-layers";
     CHECK(run(built_program("gpt") + whole.arguments + options).status == 0);
@@ -102,7 +100,6 @@ TEST_CASE("gpt: a stopped run goes on to the same figures; NF4 and checkpointed 
 }
 
 TEST_CASE("gpt: two seeds give a mean and a range; the page has a curve for each") {
-    if (kDouble) return;  // `make test` builds the programs in float
     const Texts texts;
     const Finished done = run(built_program("gpt") + texts.arguments + " --steps 20 --adapt-steps "
                               "20 --seeds 2 --method lora --report " + (texts.folder / "page"));
@@ -130,7 +127,6 @@ TEST_CASE("gpt: two seeds give a mean and a range; the page has a curve for each
 }
 
 TEST_CASE("gpt: wrong uses are one sentence, before any work") {
-    if (kDouble) return;  // `make test` builds the programs in float
     const Texts texts;
     const auto refused = [&](const std::string& more, const std::vector<std::string>& words) {
         const Finished done = run(built_program("gpt") + texts.arguments + " " + more);

@@ -276,7 +276,6 @@ TEST_CASE("mnist: --quantize and --seeds: the quantised base has a row, the seed
 }
 
 TEST_CASE("mnist: what cannot be printed is an error") {
-    if (kDouble) return;
     const std::string program = built_program("mnist");
     for (const std::string option : {"--help", "--version"}) {
         const Finished full = run(program + " " + option + " > /dev/full");

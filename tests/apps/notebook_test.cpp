@@ -35,7 +35,6 @@ const std::string kTraining =
 }  // namespace
 
 TEST_CASE("fault: the notebook prints the lines of the source, its listing with m first") {
-    if (kDouble) return;  // `make test` builds the programs in float
     const ScratchFolder folder;
     write_blocks(folder, "train", 400 * 64 + 10);
     write_blocks(folder, "t10k", 100);

@@ -19,7 +19,6 @@ std::vector<double> figures(const std::string& out, const std::string& words) {
 }  // namespace
 
 TEST_CASE("fault: tokens: LoRA on an Embedding follows another text, merged or not") {
-    if (kDouble) return;  // `make test` builds the programs in float
     const ScratchFolder folder;
     std::string first, second;
     for (int i = 0; i < 600; i++) {
@@ -49,7 +48,6 @@ TEST_CASE("fault: tokens: LoRA on an Embedding follows another text, merged or n
 }
 
 TEST_CASE("tokens: a text that is missing or too short is one sentence") {
-    if (kDouble) return;  // `make test` builds the programs in float
     const ScratchFolder folder;
     write_file(folder / "short", {"too short"});
     const std::string program = built_program("tokens");
