@@ -251,9 +251,10 @@ std::string spectrum_chart(const std::string& layer,
     std::string svg = open_svg(kWidth, kHeight, layer + ": singular values") +
                       axes(x, y, 1, 0.1, "number of the singular value",
                            "singular value of the change / the largest (log scale)");
-    double name_y = kTop + 14;
+    std::vector<Name> names;
     for (const auto& [method, values] : spectra) {
         const Look look = look_of(method);
+        Name name{0, 0, look};  // below the line's end
         std::string line, marks;
         for (size_t i = 0; i < std::min(kShown, values.size()); i++) {
             const double share = values[i] / values[0];
@@ -262,16 +263,16 @@ std::string spectrum_chart(const std::string& layer,
             line += format("%c%.1f %.1f", line.empty() ? 'M' : 'L', px, py);
             marks += marker(look.marker, px, py,
                             look.name + format(", %zu: %.3g", i + 1, values[i]));
+            name.x = std::min(px, double(kRight - 34));
+            name.y = py + 16;
         }
         svg += format("<g class=\"%s\"><path class=\"curve\" stroke-dasharray=\"%s\" d=\"",
                       look.css,
-                      look.dash) + line + "\"/>" + marks + "</g>\n" +
-               format("<text class=\"name %s\" x=\"%d\" y=\"%.1f\">", look.css, kRight - 34,
-                      name_y) +
-               look.name + "</text>\n";
-        name_y += 14;
+                      look.dash) + line + "\"/>" + marks + "</g>\n";
+        names.push_back(name);
     }
-    return "<figure><h3>" + escaped(layer) + "</h3>\n" + svg + "</svg>\n</figure>\n";
+    return "<figure><h3>" + escaped(layer) + "</h3>\n" + svg + end_names(names) +
+           "</svg>\n</figure>\n";
 }
 
 void weight_study(const Settings& s, MLP& base, const Task& task) {

@@ -196,7 +196,7 @@ h1 { margin: 0.5rem 0; font-size: 1.6rem; line-height: 1.2; }
 h2 { margin: 2.5rem 0 0.5rem; font-size: 1.25rem; }
 h3 { margin: 1rem 0 0.5rem; font-size: 1rem; }
 p { margin: 0.5rem 0 1rem; max-width: 46rem; }
-figure { margin: 0; }
+figure { margin: 0; max-width: 46rem; }
 figcaption, .units span { margin-top: 0.15rem; color: var(--soft); font-size: 0.75rem;
   line-height: 1.3; }
 svg { display: block; width: 100%; height: auto; }

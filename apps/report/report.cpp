@@ -172,7 +172,7 @@ std::string curves(std::vector<Row> rows) {
     if (charts.empty()) return "";
     return "<section id=\"curves\">\n<h2>Training</h2>\n"
            "<p>Copies of the base go on from where it ended: see how far below the base's "
-           "last epoch each copy gets, and that a few thousand numbers can nearly follow the "
+           "last epoch each copy gets, and that a few thousand values can nearly follow the "
            "training of all. The training accuracy is that of the predictions made while training, "
            "the test accuracy that of each epoch's end: where the first still rises and the second "
            "does not, the rows are learned by heart.</p>\n<div class=\"two\">\n" + charts +
