@@ -1,4 +1,4 @@
-// The backward pass. See autograd.h.
+// Recording ops, walking the graph, the backward pass, GradMode. See autograd.h.
 #include "core/autograd.h"
 
 #include <algorithm>      // stable_sort

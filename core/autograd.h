@@ -1,10 +1,10 @@
 // Reverse-mode automatic differentiation.
 //
 // Every op that has an input which requires a gradient leaves a Node on its result: the inputs, and
-// how to push the result's gradient back to them. Nodes are numbered as they are made. An op is
-// always made after its inputs, so visiting the nodes newest first means that every user of a value
-// has added its share to the value's gradient before the op that made the value passes it on.
-// The order of creation is a topological order, so backward() needs no recursion to find one.
+// how to push the result's gradient back to them. Nodes are numbered as they are made, and an op is
+// made after its inputs. So backward() visits the nodes newest first: all users of a value have
+// added their shares to its gradient before the op that made the value passes it on. The order of
+// creation is a topological order, and needs no recursion to be found.
 #pragma once
 
 #include <memory>
@@ -31,16 +31,16 @@ struct Node {
     bool needs_grad(size_t i) const {
         return inputs[i].defined() && inputs[i].requires_grad();
     }
-    // Throws if an input was asked to require a gradient only after the op had run: other ops on it
-    // left no node then, and it would get part of its gradient.
+    // Throws if an input began to require a gradient after this op ran: its gradient would be
+    // incomplete, because earlier ops on it left no node.
     void check_inputs() const;
 
     const char* op;              // for messages and printing: "relu"
     uint64_t number;             // order of creation
     std::vector<Tensor> inputs;
-    std::vector<uint64_t> versions;  // of the inputs' numbers in the forward pass
+    std::vector<uint64_t> versions;  // of the inputs' data in the forward pass
     std::vector<bool> needed;        // needs_grad of the inputs in the forward pass
-    uint64_t result_version = 0;     // of the result's
+    uint64_t result_version = 0;     // of the result
 };
 
 // Ends every op: attaches the node to the result y if an input requires a gradient and gradients
@@ -64,7 +64,7 @@ void backward(const Tensor& y, const Tensor& dy, uint64_t up_to = 0);
 
 uint64_t newest_node();  // the number of the node that was made last, by any thread
 
-// While one of these lives, ops leave nodes, or none. (PyTorch: torch.set_grad_enabled)
+// Turns the recording of graphs on or off while it lives. (PyTorch: torch.set_grad_enabled)
 class GradMode {
 public:
     explicit GradMode(bool on);

@@ -5,6 +5,8 @@
 // mul_row     x_ij v_j     dy_ij v_j    dv_j = sum_i dy_ij x_ij
 // add_col     x_ij + v_i   dy_ij        dv_i = sum_j dy_ij
 // mul_col     x_ij v_i     dy_ij v_i    dv_i = sum_j dy_ij x_ij
+//
+// scale_shift x_ij c_j + b_j is mul_row and add_row in one pass. DoRA applies its c by it.
 #include "core/autograd.h"
 #include "core/ops.h"
 

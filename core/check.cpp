@@ -1,4 +1,4 @@
-// The texts of errors. See check.h.
+// Values in messages: to_text(), and fail(). See check.h.
 #include "core/check.h"
 
 #include <cstdio>  // snprintf

@@ -5,7 +5,8 @@
 //     check(k == x.size(1), "matmul: inner sizes differ: ", x.shape(), " times ", w.shape(), ...);
 //
 // The text says where, what is wrong, what was got and what the rule is, then a hint of what to do.
-// In the debugger `catch throw` stops at the place that found the mistake.
+// In the debugger `catch throw` stops at the place that found the mistake. Shape, which most
+// messages print, is defined here too.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +22,7 @@ struct Error : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-// How values appear in an error: numbers as %g would print them, shapes as (2, 3).
+// Returns a value as text for an error: %g for a double, (2, 3) for a shape.
 std::string to_text(const char* s);
 std::string to_text(const std::string& s);
 std::string to_text(const Shape& shape);

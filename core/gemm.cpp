@@ -1,4 +1,5 @@
-// The bridge to OpenBLAS. See gemm.h.
+// gemm(): chooses a kernel (gemm_kernels.h), calls OpenBLAS, sets its threads, counts the work.
+// See gemm.h.
 #include "core/gemm.h"
 
 #include <cblas.h>  // cblas_sgemm, cblas_dgemm, openblas_*
@@ -93,10 +94,10 @@ void blas_gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha) {
 }
 
 // ---- blocks -------------------------------------------------------------------------------------
-// For AVX-512, OpenBLAS has kernels that multiply operands where they lie (its
-// sgemm_small_kernel_permit_skylakex.c says when): for up to 1e6 multiplications, with a transposed
-// B for up to 1200 results, never with both transposed. So a product of medium size is cut into
-// blocks of C that they take. Each sum stays in one piece.
+// For AVX-512, OpenBLAS has kernels that do not copy their operands first. They take at most 1e6
+// multiplications, with B transposed at most 1200 results, and never two transposed operands (see
+// its sgemm_small_kernel_permit_skylakex.c). So a medium product is cut into such blocks of C. Each
+// sum stays in one piece.
 
 bool blas_has_small_kernels() {
     static const std::string_view core = openblas_get_corename();
@@ -130,7 +131,7 @@ static thread_local GemmCount count;
 void gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha) {
     check(a.cols == b.rows && a.rows == c.rows && b.cols == c.cols, "gemm: a product of ",
           Shape{a.rows, a.cols}, " and ", Shape{b.rows, b.cols}, " into ", Shape{c.rows, c.cols},
-          "; the sizes must fit");
+          "; they must be [m, k], [k, n] and [m, n]");
     check(std::max({a.rows, b.cols, a.cols, a.stride, b.stride, c.stride}) <= INT32_MAX,
           "gemm: a product of ", Shape{a.rows, a.cols}, " and ", Shape{b.rows, b.cols},
           "; BLAS counts rows and columns in 31 bits");

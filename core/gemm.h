@@ -1,4 +1,5 @@
-// Matrix products. gemm.cpp is the only file that includes BLAS.
+// Matrix products on raw memory: views of matrices, and gemm(). The differentiable ops are in
+// matmul.cpp. gemm.cpp is the only file that includes BLAS.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,7 @@ struct MatrixView {
     MatrixView t() const { return {data, cols, rows, stride, !transposed}; }
 };
 
-// A matrix [rows, cols] to write, of which beta times the old elements stay. With beta = 0 they may
-// be uninitialised.
+// A matrix C [rows, cols] to write: the product plus beta C. With beta = 0 it may be uninitialised.
 struct MatrixTarget {
     real* data;
     int64_t rows, cols, stride;

@@ -1,4 +1,4 @@
-// The ways to multiply between which gemm() chooses. Each computes C = alpha A B + beta C.
+// The kernels that gemm() dispatches to. Each computes C = alpha A B + beta C.
 #pragma once
 
 #include "core/gemm.h"
@@ -12,9 +12,9 @@ void blas_gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha);
 void blocked_gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha);
 bool blas_has_small_kernels();
 
-// Loops of our own for products in which one side is thin, as are those with LoRA's A and B. BLAS
-// first copies its operands into an order that it can multiply fast; where a matrix meets only 4
-// rows, that costs more than the product. There these loops take about half of its time.
+// Hand-written kernels for skinny products, such as LoRA's A and B. BLAS first copies its operands
+// into an order that it can multiply fast; where a matrix meets only 4 rows, that costs more than
+// the product. These take about half of its time. (Not used where BLAS has small kernels.)
 void thin_gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha);
 bool is_thin(MatrixView a, MatrixView b);  // whether thin_gemm takes such a product
 

@@ -9,7 +9,7 @@ namespace slim {
 
 namespace {
 
-using Impl = TensorImpl;  // what a tensor is told apart by: its handles come and go
+using Impl = TensorImpl;  // identifies a tensor; its handles are temporary
 
 // A string of the DOT language: in it, only quotes and backslashes mean something.
 std::string quoted(const std::string& text) {

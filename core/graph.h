@@ -3,8 +3,8 @@
 //     build/graph | dot -Tsvg > graph.svg
 //
 // Boxes are ops with the shape of their result, ellipses are the tensors that they start from. What
-// gets no gradient (frozen parameters, data) is grey and its edges are dashed: along the solid ones
-// backward() runs, against the arrows.
+// gets no gradient (frozen parameters, data) is grey and its edges are dashed. backward() follows
+// the solid edges in reverse.
 #pragma once
 
 #include <string>
@@ -16,8 +16,8 @@
 namespace slim {
 
 // Names for the tensors, such as Module::named_parameters() knows. An ellipse without a name is a
-// "parameter" if it wants a gradient and a "constant" if not; what ops computed from constants
-// alone left no node and is a constant too. Throws when a backward pass has used the graph up.
+// "parameter" if it requires a gradient, else a "constant". Ops on constants alone leave no node:
+// their results are constants too. Throws when a backward pass has used the graph up.
 std::string to_graphviz(const Tensor& y,
                         const std::vector<std::pair<std::string, Tensor>>& names = {});
 

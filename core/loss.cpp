@@ -1,4 +1,4 @@
-// Softmax and the losses.
+// Softmax, the losses, and argmax_rows.
 #include <algorithm>  // max, max_element
 #include <cmath>      // exp, log
 
@@ -97,7 +97,7 @@ Tensor log_softmax(const Tensor& x) {
 // loss = mean_i (log sum_j e^x_ij - x_i,label_i)
 // dx_ij = dloss / batch (softmax(x)_ij - [j == label_i])
 //
-// The softmax is what backward needs, so the forward pass leaves it behind.
+// Backward needs the softmax, so the forward pass saves it.
 
 struct CrossEntropyNode : Node {
     Tensor softmax;  // [batch, classes]

@@ -1,5 +1,5 @@
-// Matrix products. Forward and backward are both gemm, with different operands transposed; the
-// gradients go straight from gemm into the inputs' gradient buffers.
+// The differentiable matrix products. Forward and backward are both gemm, with different operands
+// transposed; the gradients go straight from gemm into the inputs' gradient buffers.
 #include "core/autograd.h"
 #include "core/gemm.h"
 #include "core/ops.h"

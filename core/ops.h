@@ -1,8 +1,9 @@
-// The catalogue of ops. Each is differentiable; its derivation and its backward stand beside its
-// forward in the .cpp file named above it. PyTorch's function of the same name does the same thing
-// unless the comment says otherwise. Shapes are never stretched silently: + - * / demand equal
-// shapes, and an op that repeats a vector over a matrix says so in its name (add_row, mul_col).
-// All throw Error when shapes do not fit.
+// The catalogue of ops on tensors. (Layers' ops stand beside their layers, in nn/; those of a
+// transformer in transformer.h.) Each is differentiable unless it says otherwise. Its derivation
+// and its backward stand beside its forward in the .cpp file named above it. PyTorch's function of
+// the same name does the same thing unless the comment says otherwise. Shapes are never stretched
+// silently: + - * / demand equal shapes, and an op that repeats a vector over a matrix says so in
+// its name (add_row, mul_col). All throw Error when shapes do not fit.
 #pragma once
 
 #include <cstdint>
@@ -39,9 +40,9 @@ inline Tensor operator-(const Tensor& x) { return scale(x, -1); }
 
 // ---- shape.cpp ----------------------------------------------------------------------------------
 
-Tensor reshape(const Tensor& x, const Shape& shape);  // shares x's numbers; one -1 is worked out
+Tensor reshape(const Tensor& x, const Shape& shape);  // shares x's elements; one -1 is inferred
 Tensor transpose(const Tensor& x);  // x [rows, cols] -> [cols, rows], a copy (torch: x.T)
-Tensor clone(const Tensor& x);                        // a copy with its own numbers
+Tensor clone(const Tensor& x);                        // a copy with its own storage
 
 // ---- activations.cpp: element by element --------------------------------------------------------
 

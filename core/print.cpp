@@ -60,7 +60,7 @@ struct Printer {
         });
     }
 
-    // PyTorch chooses by the numbers that are neither 0 nor infinite nor NaN.
+    // PyTorch chooses by the values that are neither 0 nor infinite nor NaN.
     static bool counts(real v) { return std::isfinite(v) && v != 0; }
 
     void choose_format() {

@@ -37,7 +37,7 @@ double Rng::normal() {
     }
 }
 
-// The last, incomplete block of n among the 2^64 values is thrown away: it would favour small ones.
+// Rejects the lowest 2^64 mod n of the 2^64 values: they would make small results more likely.
 int64_t Rng::below(int64_t n) {
     check(n > 0, "Rng::below: no number is below ", n, "; the bound must be positive");
     const uint64_t bound = uint64_t(n);

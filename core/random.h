@@ -1,7 +1,8 @@
-// One seeded generator of random numbers, passed explicitly to whatever draws from it.
+// One seeded generator of random numbers, passed explicitly to the functions that draw from it.
 //
-// The same seed gives the same numbers on every platform and compiler: only integer arithmetic and
-// exactly rounded floating point stand between the state and a number. The whole state is one
+// The same seed gives the same numbers on every platform and compiler: they come from integer
+// arithmetic and exactly rounded floating point. (But normal() also compares with std::log, whose
+// last digit can change a draw in rare cases.) The whole state is one
 // integer, so saving or rewinding the generator is a copy of `state`.
 #pragma once
 

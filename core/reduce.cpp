@@ -1,4 +1,5 @@
-// Sums, means and norms, over everything or along one axis.
+// Sums, means and norms, over everything or along one axis; add_column_sums() for biases, and
+// squared_norms() for DoRA.
 //
 // An axis splits a row-major tensor into [outer, n, inner]: outer is the product of the sizes
 // before the axis, n its own size, inner the product of those after it. Element (o, k, i) lies at
@@ -120,14 +121,14 @@ struct NormNode : Node {
     AxisSplit s;
     NormNode(const Tensor& x, const AxisSplit& s) : Node("norm", {x}), s(s) {}
     void backward(const Tensor& y) override {
-        const real *x = saved(0), *length = saved_result(y), *dy = y.grad_data();
+        const real *x = saved(0), *norm = saved_result(y), *dy = y.grad_data();
         real* dx = inputs[0].mutable_grad();
         for (int64_t o = 0; o < s.outer; o++)
             for (int64_t k = 0; k < s.n; k++)
                 for (int64_t i = 0; i < s.inner; i++) {
                     const int64_t at = (o * s.n + k) * s.inner + i, to = o * s.inner + i;
                     // x / y is at most 1; dy / y would overflow where y is tiny.
-                    if (length[to] != 0) dx[at] += dy[to] * (x[at] / length[to]);
+                    if (norm[to] != 0) dx[at] += dy[to] * (x[at] / norm[to]);
                 }
     }
 };

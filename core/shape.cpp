@@ -17,7 +17,7 @@ struct PassThroughNode : Node {
 };
 
 // ---- reshape ------------------------------------------------------------------------------------
-// The same numbers in the same order, hence the same storage; the gradients are kept apart.
+// The same elements in the same order, so the same storage; the gradients are kept apart.
 
 Tensor reshape(const Tensor& x, const Shape& shape) {
     check(std::count(shape.begin(), shape.end(), -1) <= 1, "reshape: to ", shape,

@@ -59,7 +59,7 @@ Storage::Storage(int64_t size) : data(nullptr), size(size), version(next_version
         if (p.use.live_bytes + p.use.pooled_bytes + bytes_of(size) > kKeep * p.most_live)
             p.release();
         data = static_cast<real*>(::operator new(size_t(bytes_of(size)), kAlignment, std::nothrow));
-        check(data != nullptr, "tensor: the system has no ", bytes_of(size), " bytes to give");
+        check(data != nullptr, "tensor: out of memory: cannot allocate ", bytes_of(size), " bytes");
         p.use.pool_misses++;
     }
     p.use.live_blocks++;

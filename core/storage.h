@@ -1,9 +1,9 @@
-// One block of numbers, and the pool that blocks come from and go back to.
+// The element type `real`; a buffer of elements; the pool that buffers come from and go back to.
 //
 // A training step makes and drops the same few dozen buffers again and again. malloc would hand out
-// fresh pages, which the kernel must zero; the pool hands out the block of that size that was
-// dropped last, still warm in the cache. After the first step no step asks the system for memory.
-// What is kept is bounded by a small multiple of the most that was ever alive.
+// fresh pages, which the system must zero; the pool hands out the buffer of that size that was
+// dropped last, still in the cache. So later steps of the same shapes allocate nothing. The pool
+// keeps at most a small multiple of the most that was ever in use.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +34,7 @@ public:
     uint64_t version;  // renewed before each round of writing, see Tensor::mutable_data
 };
 
-// Numbers that are never given out twice: two equal versions mean the same, unchanged block.
+// Returns a fresh version number. Equal versions mean unchanged data.
 uint64_t next_version();
 
 struct MemoryUse {

@@ -1,4 +1,4 @@
-// Tensor's handle, memory and factories. See tensor.h; printing is in print.cpp.
+// Tensor's handle, gradients and factories. See tensor.h; printing is in print.cpp.
 #include "core/tensor.h"
 
 #include <algorithm>  // copy, fill
@@ -110,7 +110,7 @@ const real* Tensor::grad_data() const {
     return impl->grad ? impl->grad->data : nullptr;
 }
 
-// A frozen tensor never owns a gradient: an op that asks for one computes in vain.
+// A frozen tensor never owns a gradient: an op must not compute one for it.
 void Tensor::check_takes_grad() const {
     check(requires_grad(), "grad: the tensor of shape ", shape(), " does not require a gradient",
           ". hint: call set_requires_grad() on the leaf; in an op, ask requires_grad() first");

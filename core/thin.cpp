@@ -1,4 +1,4 @@
-// Loops for thin products. See gemm_kernels.h.
+// Hand-written kernels for skinny products, such as LoRA's A and B. See gemm_kernels.h.
 //
 // A processor multiplies faster than it loads. So both loops work on tiles, some rows of one matrix
 // against some of the other, and use whatever they load for the whole tile. The size of a tile is a
@@ -114,9 +114,9 @@ void dots_product(MatrixView a, MatrixView b, MatrixTarget c, real alpha) {
 }  // namespace
 
 // ---- dispatch -----------------------------------------------------------------------------------
-// A side is thin up to 8, and the loop along a row is long from 64 on. Two forms:
-//     B as it is, with few rows of C or of B, and long ones;
-//     A as it is and B transposed, with few rows of A or of B, and long ones.
+// C [m, n] = A [m, k] B [k, n]. A side is thin up to 8, and a row is long from 64 on. Two forms:
+//     by rows: B not transposed, m or k at most 8, n at least 64;
+//     by dots: A not transposed, B transposed, m or n at most 8, k at least 64.
 
 static bool by_rows(MatrixView a, MatrixView b) {
     return !b.transposed && std::min(a.rows, a.cols) <= 8 && b.cols >= 64;

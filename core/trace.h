@@ -18,16 +18,15 @@ namespace slim {
 void set_trace(std::FILE* out);
 bool tracing();
 
-// The time on a line is the time since this thread's line before it, without what tracing takes, so
-// that the times add up to the whole. An op's line is printed when the op is done: the time is the
-// op's, and that of what the program did between the two (the optimiser's step, before the first op
-// of the next).
+// Each line shows the time since the thread's previous line, without tracing itself: the times add
+// up to the whole. An op's line is printed when the op is done. So its time includes the work since
+// the op before it, such as the optimiser's step.
 //
 // `kept` tells whether the op left its node on y; where it did not, the line says "no gradient".
 void trace_forward(const Node& node, const Tensor& y, bool kept);
 
 // |dy| is the norm of dL/dy, which the op was given. |dx| are the norms of its inputs' gradients,
-// with what other users of an input have added so far; - for an input that wants none.
+// with what other users of an input have added so far; - for an input that needs none.
 void trace_backward(const Node& node, const Tensor& y);
 
 }  // namespace slim

@@ -191,9 +191,9 @@ namespace {
 
 constexpr int64_t kStrip = 32;
 
-// A strip of a head: where its rows begin in q and y, the head's keys in k and v, and the strip in
-// the probabilities. It has `rows` queries, the first being `first` in its sequence, and as many
-// keys as the last of them sees.
+// A strip of a head: the offsets of its rows in q and y, of the head's keys in k and v, and of the
+// strip in the probabilities. Its `rows` queries begin at position `first` of their sequence. The
+// last one sees `keys` keys.
 struct Strip {
     int64_t in_q, in_k, in_p, first, rows, keys;
 };

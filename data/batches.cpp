@@ -65,7 +65,7 @@ bool Batches::next(Batch& batch) {
         batch.labels.resize(size_t(n));
         real* x = batch.x.mutable_data();
         for (int64_t i = 0; i < n; i++) {
-            // A random image of 47 MB is rarely in the cache: request a later one now.
+            // In random order, an image is rarely in the cache: prefetch a later one.
             const int64_t ahead = first + i + 4;
             if (ahead < set_.count) prefetch_image(set_, order_.at(size_t(ahead)));
             put_image(set_, order_.at(size_t(first + i)), i, x, batch.labels);

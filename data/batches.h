@@ -1,4 +1,4 @@
-// Cuts an DataSet into mini-batches, in order or shuffled:
+// Cuts a DataSet into mini-batches, in order or shuffled:
 //
 //     Batches batches(train, 64);
 //     for (int epoch = 0; epoch < 10; epoch++) {

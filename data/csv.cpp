@@ -45,7 +45,7 @@ bool is_number(std::string_view cell, float& value) {
     return error == std::errc() && end == cell.data() + cell.size() && std::isfinite(value);
 }
 
-// A text that does not even look like a number, as nan and 1e99 do.
+// Whether the cell does not look like a number; nan and 1e99 do.
 bool is_name(std::string_view cell) {
     float value = 0;
     const char* const end = cell.data() + cell.size();
@@ -186,7 +186,7 @@ CsvTable arranged(const CsvTable& table, const CsvTable& like) {
     const bool by_name = !same && !table.header.empty() && !like.header.empty();
     check(by_name || table.cols == like.cols || table.cols == like.cols - 1, table.path, ": ",
           table.cols, " columns; the network takes ", like.cols - 1,
-          ", and a label beside them is left out");
+          ", plus at most one label column");
     std::vector<int64_t> from;  // the table's column for each of like's; -1: no labels
     for (int64_t i = 0; i < like.cols; i++) {
         const bool is_label = i == like.label_column;

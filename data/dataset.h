@@ -1,4 +1,4 @@
-// Labelled rows of numbers: what train() and evaluate() take, and every loader returns.
+// Labelled rows of values: what train() and evaluate() take, and every loader returns.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ struct DataSet {
     int64_t count = 0, rows = 0, cols = 0;
     std::vector<float> values = {};  // measurements: [count, cols], rows is 1. Else empty
 
-    int64_t features() const { return rows * cols; }  // numbers per row
+    int64_t features() const { return rows * cols; }  // size of a row
     int64_t classes() const;                          // the largest label + 1
 };
 
@@ -31,9 +31,9 @@ void scale_columns(DataSet& train, DataSet& test, const std::string& how);
 // the right and down; what leaves the image is lost), "invert". Throws for any other text.
 DataSet shifted(const DataSet& images, const std::string& how);
 
-// Writes one image to `to`. Pixel (y, x) of it, counted from the middle, shows the place
-// (yy y + yx x + down, xy y + xx x + right) of the image `from`, between whose pixels it
-// interpolates. Beyond its edges an image is black.
+// Writes one image to `to`. Its pixel (y, x), counted from the middle, is read from `from` at
+// (yy y + yx x + down, xy y + xx x + right), interpolated between pixels. Outside `from` all is
+// black.
 struct Warp {
     double yy = 1, yx = 0, xy = 0, xx = 1, down = 0, right = 0;
 };

@@ -1,7 +1,7 @@
 // How MNIST's authors made their images from scanned forms (yann.lecun.com/exdb/mnist): the digit
 // is scaled to fit a box of 20 x 20 pixels, keeping its proportions, which makes its edges grey,
-// and is put into 28 x 28 pixels by its centre of mass. Before that we must find the ink, as MNIST did not
-// have to: its forms were black on white.
+// and is put into 28 x 28 pixels by its centre of mass. First we must find the ink: unlike MNIST's
+// forms, pictures need not be black on white.
 #include "data/digit.h"
 
 #include <algorithm>  // clamp, max, min
@@ -81,14 +81,14 @@ GreyImage ink_in(const GreyImage& picture, const std::string& name) {
     return ink;
 }
 
-// Erases specks of dust, so that they do not count for the digit's box: every connected piece with
-// less than 1/20 of the ink that the largest piece has. (The smallest stroke that people set down
-// on its own, the bar of a 5 or of a 7, has more.)
+// A connected piece of ink.
 struct Piece {
     int64_t mass = 0, left = INT64_MAX, right = 0;  // the sum of its ink, its columns
 };
 
-// Returns the pieces that are left.
+// Erases specks of dust, so that they do not count for the digit's box: pieces with less than 1/20
+// of the largest piece's ink. (The smallest separate stroke, the bar of a 5 or of a 7, has more.)
+// Returns the pieces that remain.
 std::vector<Piece> remove_dust(GreyImage& ink) {
     std::vector<int32_t> piece(ink.pixels.size());  // the number of each pixel's piece; 0 is none
     std::vector<Piece> pieces(1);

@@ -16,8 +16,8 @@ constexpr int64_t kDigitSide = 28;
 // Throws a sentence when nothing is drawn on the picture.
 Bytes digit_from_image(const GreyImage& picture, const std::string& name);
 
-// Returns a sentence about what does not look like one digit on paper, "" if nothing is odd: the
-// network is sure of anything.
+// Returns a warning if the picture does not look like one digit on paper, else "". (A network is
+// confident on any input.)
 std::string doubt_about(const GreyImage& picture, const std::string& name);
 
 }  // namespace slim

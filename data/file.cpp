@@ -205,7 +205,7 @@ public:
         exists_ = ::stat(target.c_str(), &old_) == 0;
         try {
             write_temporary(content);
-        } catch (...) {  // a constructor that throws has no destructor
+        } catch (...) {  // no destructor runs after a throw here
             ::unlink(temporary_.c_str());
             throw;
         }

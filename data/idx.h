@@ -5,6 +5,8 @@
 //     00 00 ea 60  00 00 00 1c   each dimension as 32 bits: 60000, 28,
 //     00 00 00 1c                28
 //     ...                        the values, row-major, up to the end of the file
+//
+// load_mnist() in mnist.cpp makes a DataSet (dataset.h) of two such files.
 #pragma once
 
 #include <string>
@@ -16,8 +18,8 @@ namespace slim {
 
 struct IdxFile {
     Shape shape;                // 1 to 255 dimensions
-    Bytes values;               // as many as the product of the shape, or, of floats, none
-    std::vector<float> floats;  // the same of floats
+    Bytes values;               // the elements if they are bytes, else empty
+    std::vector<float> floats;  // the elements if they are floats, else empty
 };
 
 // Throws a sentence that begins with the file's name and says what is wrong, and what the file

@@ -177,8 +177,8 @@ bool short_tables(const Bytes& bytes, size_t segment) {
 
 // A JPEG is a row of segments: FF, the kind, and two bytes with the length of themselves and what
 // follows. After the start of a scan come its bits, in which FF stands only before 00 and restart
-// marks (D0 to D7). FF D9 ends the file: newer versions of stb_image paint grey what comes too late
-// for that, and say nothing.
+// marks (D0 to D7). FF D9 ends the file. Where it is missing, newer versions of stb_image fill the
+// rest with grey, silently.
 Outline outline_of_jpeg(const Bytes& bytes) {
     Outline outline;
     for (size_t at = 2; at + 1 < bytes.size();) {

@@ -172,7 +172,7 @@ StoredTensor store(const Tensor& x, const std::string& dtype) {
     if (dtype == "F16") return {dtype, x.shape(), short_bytes_of(x, dtype, 65504, to_half)};
     if (dtype == "BF16")
         return {dtype, x.shape(), short_bytes_of(x, dtype, 0x1.fep127, to_bfloat16)};
-    fail("store: cannot store as ", dtype, "; F64, F32, F16 and BF16 can");
+    fail("store: got ", dtype, "; it must be F64, F32, F16 or BF16");
 }
 
 StoredTensor store(const std::vector<int64_t>& integers) {

@@ -177,7 +177,7 @@ TEST_CASE("gemm: the gradient of a tensor that wants none is refused") {
 TEST_CASE("gemm: sizes that do not fit, or not into 31 bits, are refused") {
     const Tensor a = ones({2, 3}), b = ones({2, 3});
     Tensor c = zeros({2, 3});
-    CHECK_ERROR(gemm(view(a), view(b), overwrite(c)), "gemm", "(2, 3)", "must fit");
+    CHECK_ERROR(gemm(view(a), view(b), overwrite(c)), "gemm", "(2, 3)", "must be [m, k], [k, n]");
     CHECK_ERROR(gemm(view(a), view(b).t(), overwrite(c)), "gemm", "(3, 2)", "into (2, 3)");
     CHECK_ERROR(view(ones({3})), "gemm", "(3)", "matrix");
     const int64_t huge = int64_t(1) << 31;

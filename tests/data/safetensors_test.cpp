@@ -179,7 +179,7 @@ TEST_CASE("safetensors: both builds read both widths") {
     CHECK(store(x, "F64").bytes.size() == 32);
     for (int64_t i = 0; i < 4; i++)
         CHECK(float(back(store(x, "F32")).at({i})) == float(x.at({i})));
-    CHECK_ERROR(store(x, "I8"), "store", "I8", "F64, F32, F16 and BF16");
+    CHECK_ERROR(store(x, "I8"), "store", "I8", "F64, F32, F16 or BF16");
 }
 
 TEST_CASE("safetensors: half and bfloat16 numbers") {
