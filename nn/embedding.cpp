@@ -58,8 +58,8 @@ static double p_norm(const real* x, int64_t n, double p) {
     return std::isinf(p) ? largest : std::pow(sum, 1 / p);
 }
 
-// Shortens the rows that are longer than max_norm, each once.
-static void shorten_rows(Tensor& weight, std::span<const int> ids,
+// Scales the rows whose norm is above max_norm down to it, each once.
+static void limit_norms(Tensor& weight, std::span<const int> ids,
                          const EmbeddingOptions& options) {
     const int64_t dim = weight.size(1);
     for (int id : std::set<int>(ids.begin(), ids.end())) {
@@ -85,7 +85,7 @@ Tensor embedding(Tensor weight, std::span<const int> ids, const EmbeddingOptions
     check(options.max_norm >= 0 && options.norm_type > 0, "embedding: max_norm ", options.max_norm,
           " and norm_type ", options.norm_type,
           "; max_norm must be 0 (off) or more, norm_type more than 0");
-    if (options.max_norm > 0) shorten_rows(weight, ids, options);
+    if (options.max_norm > 0) limit_norms(weight, ids, options);
 
     Tensor y({count, dim});
     real* row = y.mutable_data();

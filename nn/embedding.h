@@ -10,14 +10,14 @@ namespace slim {
 // As torch.nn.Embedding's.
 struct EmbeddingOptions {
     int padding_idx = -1;  // this row gets no gradient; -1: there is none
-    double max_norm = 0;   // lookups first shorten longer rows of the table, in place; 0: off
-    double norm_type = 2;  // the p of the p-norm that max_norm means; may be INFINITY
+    double max_norm = 0;   // lookups first scale rows of a larger norm down, in place; 0: off
+    double norm_type = 2;  // the p of max_norm's p-norm; may be INFINITY
     bool scale_grad_by_freq = false;  // divide a row's gradient by its id's count among the ids
     bool sparse = false;  // give the table a RowGradient: a step then costs what the batch needs
 };
 
 // weight [num_embeddings, dim] -> [ids.size(), dim]. With max_norm, the rows of weight that are
-// looked up and are longer become row * max_norm / (norm + 1e-7), also if weight is frozen.
+// looked up and have a larger norm become row * max_norm / (norm + 1e-7), also if weight is frozen.
 // (torch.nn.functional.embedding)
 Tensor embedding(Tensor weight, std::span<const int> ids, const EmbeddingOptions& options = {});
 

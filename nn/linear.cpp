@@ -15,8 +15,8 @@ namespace slim {
 // dW = dy^T x              [batch, out]^T [batch, in] -> [out, in]
 // db = sum of dy's rows
 //
-// With LoRA's branch, which the composition of ops would write three times to compute, scale and
-// add; here gemm adds to what is there, with s as its factor:
+// With LoRA's branch. Separate ops would write three matrices [batch, out]: product, scaled, sum.
+// Here gemm scales by s and accumulates into y:
 //
 // h    = A xa^T            [rank, batch]       Everything thin lies in rows, so that there are long
 // y   += s h^T B^T         [batch, out]        loops along them: see core/gemm_kernels.h.
@@ -43,7 +43,7 @@ struct LinearNode : Node {
         const MatrixView dy = grad_view(y);
         if (h.defined()) branch_backward(dy);
         if (needs_grad(0)) {
-            saved(1);  // W is read through its own handle
+            saved(1);  // throws if W has changed since forward
             W.times(dy, add_to_grad(inputs[0]));
         }
         if (needs_grad(1)) gemm(dy.t(), view(saved_tensor(0)), add_to_grad(inputs[1]));
@@ -60,7 +60,7 @@ struct LinearNode : Node {
 
     void branch_backward(MatrixView dy) {
         const Tensor &xa = saved_tensor(3), &A = saved_tensor(4);
-        saved(5);  // B is read as B_t
+        saved(5);  // throws if B has changed since forward; B_t is a copy of it
         if (needs_grad(5)) {
             Tensor dB_t(B_t.shape());
             gemm(view(h), dy, overwrite(dB_t), s);
@@ -112,7 +112,7 @@ Tensor lora_linear(const Tensor& x, const Weight& W, const Tensor& bias, const T
     auto node = std::make_shared<LinearNode>(x, W, bias, xa, A, B, s);
     Tensor y({x.size(0), W.out()});
     MatrixTarget target = overwrite(y);
-    node->branch_forward(target);  // first: BLAS adds to y in any case, if need be to zeros
+    node->branch_forward(target);  // the branch first: it overwrites y, the base adds to it
     target.beta = 1;
     W.times_transposed(view(x), target);
     add_bias(bias, target);

@@ -1,4 +1,4 @@
-// Linear: y = x W^T + b.
+// Linear: y = x W^T + b, and the same op with LoRA's branch.
 #pragma once
 
 #include "nn/module.h"

@@ -1,4 +1,4 @@
-// What derives from a module's description. See module.h.
+// Walks over a module's members: parameters, names, state dict, modes, freezing. See module.h.
 #include "nn/module.h"
 
 #include <algorithm>  // max, min
@@ -123,9 +123,10 @@ void Module::load_state_dict(const StateDict& state) {
     std::vector<std::string> names;
     for (const auto& [name, tensor] : own) names.push_back(name);
     for (const auto& [name, tensor] : state) {
+        const std::string nearest = own.count(name) ? name : nearest_name(name, names);
         check(own.count(name) > 0, "load_state_dict: unexpected name \"", name, "\"; ",
-              this->name(), " has no such parameter. hint: did you mean \"",
-              nearest_name(name, names), "\"?");
+              this->name(), " has no such parameter",
+              nearest.empty() ? "" : ". hint: did you mean \"" + nearest + "\"?");
         check(own[name].shape() == tensor.shape(), "load_state_dict: \"", name, "\" has shape ",
               tensor.shape(), " in the state, but ", own[name].shape(), " in the ", this->name());
     }

@@ -33,7 +33,7 @@ using ModulePtr = std::shared_ptr<Module>;
 using StateDict = std::map<std::string, Tensor>;
 
 // One entry of a module's description. A child held as a ModulePtr can be exchanged for another;
-// a child held by value is always what it is.
+// a child held by value cannot be replaced.
 struct Member {
     std::string name;
     Tensor* parameter = nullptr;  // may be undefined (no bias): then it does not count
@@ -101,7 +101,7 @@ struct Module {
     bool training = true;
 };
 
-// Whether each module of a model was training, to put that back later.
+// The training flag of each module of a model, to restore later.
 class TrainingModes {
 public:
     explicit TrainingModes(Module& model);
@@ -111,8 +111,7 @@ private:
     std::vector<std::pair<Module*, bool>> modes_;
 };
 
-// While it lives, the model is in evaluation mode; then, also after an error, each module is as it
-// was.
+// Puts a model in evaluation mode. The destructor restores each module's mode.
 class EvalMode {
 public:
     explicit EvalMode(Module& model) : before_(model) { model.eval(); }

@@ -21,8 +21,8 @@ void set_rng_states(Module& block, const std::vector<uint64_t>& states) {
     for (size_t i = 0; i < rngs.size(); i++) rngs[i]->state = states[i];
 }
 
-// The state of a block that its forward pass depends on. While an InState lives, the block is in
-// that state; then, also after an error, as it was.
+// The state of a block that its forward pass depends on. An InState puts the block in that
+// state; its destructor restores the state before.
 struct BlockState {
     TrainingModes modes;
     std::vector<uint64_t> rngs;
@@ -45,8 +45,8 @@ private:
     BlockState before_;
 };
 
-// What the block's graph has used from outside, x apart: parameters, and results of earlier ops
-// that the block has captured. `up_to` is the newest node from before the block ran.
+// The tensors from outside that the block's graph uses, except x: parameters, and results of
+// earlier ops that the block has captured. `up_to` is the newest node from before the block ran.
 std::vector<Tensor> captured(const Tensor& y, const Tensor& x, uint64_t up_to) {
     std::vector<Tensor> found = tensors_behind("checkpoint", y, up_to);
     std::erase_if(found, [&](const Tensor& t) {
@@ -84,8 +84,8 @@ struct CheckpointNode : Node {
             const GradMode with_grad(true);
             again = block(x);
         }
-        // What the block has captured collects its gradients in this inner pass, and stays for the
-        // outer one; x's gradient is handed on.
+        // The inner pass adds the captured tensors' gradients, and keeps their graph for the outer
+        // one. x's gradient is added to the input's.
         slim::backward(again, y.grad(), up_to);
         if (!needs_grad(0)) return;
         const real* share = x.grad_data();

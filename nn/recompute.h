@@ -5,10 +5,10 @@
 
 namespace slim {
 
-// Runs block(x) and drops what it computed in between; backward runs the block again to have it.
-// The gradients are the same to the bit, dropout included: the block's modes and generators are set
-// back for the second run. Whatever else the block uses gets its gradient too: its parameters, also
-// when x requires none, and tensors that it has captured. (torch.utils.checkpoint.checkpoint)
+// Runs block(x) without keeping activations; backward recomputes them. The gradients are the same
+// to the bit, dropout included: the block's modes and generators are set back for the second run.
+// The block's parameters get their gradients, also when x requires none, and so do tensors that it
+// has captured. (torch.utils.checkpoint.checkpoint)
 //
 // The block must not change between forward and backward, and must outlive both.
 Tensor checkpoint(Module& block, const Tensor& x);

@@ -18,7 +18,7 @@ void save_parameters(Module& module, const std::string& path);
 std::vector<int64_t> perceptron_widths(const std::string& path);
 
 // Strict: the file must hold exactly the names and shapes of the module's state dict. On an error
-// the module is unchanged. Numbers of another precision are converted.
+// the module is unchanged. Other precisions are converted.
 void load_parameters(Module& module, const std::string& path);
 
 }  // namespace slim

@@ -14,7 +14,7 @@ void Weight::times_transposed(MatrixView x, MatrixTarget y) const {
     });
 }
 
-// Some rows of W meet some columns of g; what they give is added up.
+// Some columns of g times those rows of W; the products accumulate.
 void Weight::times(MatrixView g, MatrixTarget x) const {
     for_rows([&](int64_t first, MatrixView rows) {
         gemm({g.data + first, g.rows, rows.rows, g.stride}, rows, x);

@@ -6,7 +6,9 @@
 //     v = beta2 v + (1 - beta2) g^2
 //     w = w - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 //
-// One pass over memory does all of it, because memory bandwidth bounds the speed.
+// m and v are running means; DoRA's magnitude m is one of the w. Optimizer::step() calls update()
+// for each parameter that has a gradient. One loop does all of it: at this size the root and the
+// division take the time, and for large models memory does.
 #include "optim/adam.h"
 
 #include <cmath>  // pow, sqrt

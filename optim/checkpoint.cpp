@@ -33,7 +33,7 @@ std::vector<int64_t> pack(const TrainProgress& p) {
 }
 
 TrainProgress unpack(const std::vector<int64_t>& v, const std::string& path) {
-    check(v.size() == 9, path, ": the progress has ", v.size(), " numbers instead of 9");
+    check(v.size() == 9, path, ": the progress has ", v.size(), " values instead of 9");
     const TrainProgress p{v[0], v[1], {v[2] != 0, std::bit_cast<uint64_t>(v[3]), v[4]},
                           v[5], v[6], std::bit_cast<double>(v[7]), std::bit_cast<double>(v[8])};
     const bool possible = p.epoch >= 0 && p.step >= 0 && (v[2] == 0 || v[2] == 1) &&

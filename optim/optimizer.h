@@ -31,7 +31,7 @@ public:
 
     // ---- for checkpoints: optimizer_state.cpp
 
-    // Returns what is remembered, as "<parameter>.<k>", and the updates made to each parameter.
+    // state_dict(): the state, as "<parameter>.<k>". steps(): the updates of each parameter.
     // check_state() throws unless load_state() would fit.
     std::map<std::string, Tensor> state_dict() const;
     std::vector<int64_t> steps() const;

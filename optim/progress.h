@@ -1,4 +1,4 @@
-// What a training run shows and hears: its line of progress, and the signals that end it.
+// A training run's line of progress, and the signals that end it.
 #pragma once
 
 #include <csignal>

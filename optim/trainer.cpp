@@ -72,7 +72,7 @@ Evaluation evaluate(Module& model, const DataSet& images, int64_t batch_size) {
         const Batch batch = batch_of(images, first, std::min(batch_size, images.count - first));
         const Tensor logits = model(batch.x);
         if (const std::string found = not_finite(logits); !found.empty())
-            fail("evaluate: the logits of images ", first, " on hold ", found, "; ", origin(model),
+            fail("evaluate: from row ", first, " on, the logits hold ", found, "; ", origin(model),
                  ". hint: use other parameters; these cannot classify anything");
         tally(sums, classify(logits, batch.labels));
     }
@@ -95,7 +95,7 @@ static Evaluation guessing(const DataSet& set) {
 
 static bool no_better(const EpochReport& epoch, const Evaluation& guess) {
     const double times = epoch.loss / guess.loss;  // NaN or infinite with a single class
-    // A loss far above that of guessing is that of a model that is sure and wrong, and learns.
+    // A loss far above guessing means a model that is sure and wrong, but learns.
     return times > 0.999 && times < 1.5 && epoch.accuracy < 1.2 * guess.accuracy;
 }
 
@@ -200,7 +200,7 @@ static Tensor train_step(const TrainState& run, TrainingSet& set, const TrainOpt
     return logits;
 }
 
-// A loss tells of the step before it, so what the last step did is looked for in the parameters.
+// Checks the parameters after the last step: no later loss would show what it did.
 static void check_parameters(const TrainState& run) {
     const std::string where = where_not_finite(run.model);
     check(where.empty(), "train: after step ", run.progress.step, ", ", where,
@@ -210,7 +210,7 @@ static void check_parameters(const TrainState& run) {
 static void check_options(const TrainOptions& options) {
     check(options.epochs >= 0, "train: ", options.epochs, " epochs; the number must be 0 or more");
     check(options.accumulate >= 1 && options.batch_size % options.accumulate == 0,
-          "train: steps of ", options.batch_size, " images in ", options.accumulate,
+          "train: steps of ", options.batch_size, " items in ", options.accumulate,
           " passes; the second must divide ", "the first");
     check(options.clip_norm >= 0, "train: clip_norm = ", options.clip_norm,
           "; it must be 0, for no bound, or more");

@@ -26,7 +26,7 @@ Evaluation evaluate(Module& model, const DataSet& images, int64_t batch_size = 5
 // (3, 4)"; "" if there is none.
 std::string where_not_finite(Module& model);
 
-// What one forward pass lost.
+// Result of one forward pass.
 struct Pass {
     Tensor loss;  // mean over the items
     int64_t items = 0;
@@ -67,7 +67,7 @@ struct BatchReport {
 
 struct EpochReport {
     int epoch;        // from 1
-    double loss;      // mean over the epoch's batches, as they were trained on
+    double loss;      // mean over the epoch's items, each before its step
     double accuracy;  // of the same predictions, 0 .. 1
     double seconds;
     std::optional<double> train_accuracy = {};  // evaluated after the epoch; see TrainOptions
@@ -114,7 +114,7 @@ struct TrainReport {
 };
 
 // Trains with cross-entropy. Says once on standard error when an epoch is no better than
-// guessing, and whether all ReLUs have died. Throws at the first loss that is not finite, and when
+// guessing, and whether a layer has died. Throws at the first loss that is not finite, and when
 // parameters are not finite after an epoch; the error says where. SIGINT (Ctrl-C), SIGTERM and
 // SIGHUP end training after the present step, and the checkpoint is written. rng draws the shuffled
 // orders. A run that is resumed from its checkpoint ends in the same bits as one that was never

@@ -183,7 +183,7 @@ std::vector<std::string> AdapterSet::names() const {
     return list;
 }
 
-// Wherever the model holds one module of a place of the active adapter, it holds the other then.
+// Replaces module `from` by module `to` at every place of the active adapter.
 void AdapterSet::exchange(ModulePtr AdaptedPlace::*from, ModulePtr AdaptedPlace::*to) {
     const std::vector<NamedModule> modules = model_->named_modules();
     for (const AdaptedPlace& place : find(active_).places)
@@ -206,7 +206,7 @@ void AdapterSet::add(const std::string& name, const AdapterConfig& config, Rng& 
 void AdapterSet::add(const std::string& name, const AdapterConfig& config, const Maker& make) {
     check(!name.empty() && adapters_.count(name) == 0, "adapters: cannot add \"", name,
           "\"; a name must be new, and not empty");
-    // The active adapter steps aside, merged or not, and comes back if nothing can be made.
+    // Put the base back while make() runs; on an error, put the active adapter back.
     std::vector<AdaptedPlace> places;
     if (!active_.empty()) exchange(&AdaptedPlace::adapted, &AdaptedPlace::base);
     try {
@@ -218,7 +218,7 @@ void AdapterSet::add(const std::string& name, const AdapterConfig& config, const
     if (!active_.empty()) unmerge();
     for (const AdaptedPlace& place : places)
         if (Adapter* adapter = place.adapter()) adapter->set_name = name;
-    model_->set_requires_grad(false);
+    model_->set_requires_grad(false);  // the adapters are not in the model yet: they stay trained
     adapters_[name] = {config, std::move(places)};
     active_ = name;
     exchange(&AdaptedPlace::base, &AdaptedPlace::adapted);

@@ -1,9 +1,9 @@
 // Putting adapters into a model: attaching, switching, merging, freezing, and reporting what is
-// trained. Which modules are adapted, and how, is an AdapterConfig (select.h).
+// trained. Which modules are adapted, and how, is an AdapterConfig (adapter.h).
 //
 //     AdapterSet adapters = attach(model, {.rank = 4, .alpha = 8}, rng);
 //     ... train ...
-//     adapters.merge();      // inference at the base's price
+//     adapters.merge();      // inference at the base's cost
 //     adapters.unmerge();    // as before, to the bit
 //     adapters.disable();    // the base, to the bit
 #pragma once
@@ -24,7 +24,7 @@ namespace slim {
 // nothing that could be adapted, listing what there is. (PEFT stays silent.)
 std::vector<std::string> select_modules(Module& model, const AdapterConfig& config);
 
-// The configuration of one module: rank_pattern and alpha_pattern have their say.
+// Returns the configuration of one module: applies rank_pattern and alpha_pattern.
 AdapterConfig config_for(const AdapterConfig& config, const std::string& module);
 
 // A module of a model and what takes its place: an Adapter around it, or a copy of it that is
@@ -45,9 +45,8 @@ std::vector<AdaptedPlace> make_adapters(Module& model, ModuleSelector& selector,
                                         const AdapterConfig& config, Rng& seed);
 
 // Several adapters on one base, by name, of which one is active. All share the base's memory.
-// Switching exchanges modules, so it is instant, and disabling gives the base back to the bit. The
-// modules are looked for in the model each time: the model may grow, and a module that its owner
-// has exchanged for another stays.
+// Switching exchanges modules, so it is instant, and disabling gives the base back to the bit. Each
+// call looks the modules up in the model. Modules that the caller has replaced are left alone.
 class AdapterSet {
 public:
     explicit AdapterSet(Module& model) : model_(&model) {}  // the model must outlive this
@@ -57,7 +56,7 @@ public:
     // Freezes the model, and puts new adapters in the places that the configuration selects. They
     // are active then. On an error all is as it was.
     void add(const std::string& name, const AdapterConfig& config, Rng& seed);
-    // The same with a maker of one's own, which calls make_adapters().
+    // The same with a custom factory, which calls make_adapters().
     using Maker = std::function<std::vector<AdaptedPlace>(Module& base)>;
     void add(const std::string& name, const AdapterConfig& config, const Maker& make);
 
@@ -77,7 +76,7 @@ public:
     const std::string& active() const { return active_; }  // "" if none is
     std::vector<std::string> names() const;
     const AdapterConfig& config(const std::string& name) const { return find(name).config; }
-    // The active adapter's places have the names that they have in the model now.
+    // The names of the active adapter's places are their current paths in the model.
     std::vector<AdaptedPlace> places(const std::string& name) const;
     std::vector<AdaptedPlace> places() const { return places(active_); }
 

@@ -1,4 +1,4 @@
-// The options of adapters. See adapter.h.
+// Adapters: the configuration's texts and checks. See adapter.h.
 #include "nn/adapters/adapter.h"
 
 #include <cmath>  // isfinite, sqrt

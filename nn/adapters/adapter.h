@@ -1,5 +1,5 @@
 // The configuration of adapters, and their interface for attaching, merging and saving. The
-// adapters themselves are in lora.h, dora.h and embedding.h.
+// adapters themselves are in lora.h, dora.h and embedding_adapter.h.
 #pragma once
 
 #include <map>
@@ -29,7 +29,7 @@ enum class BiasTraining { kNone, kAll, kLoRAOnly };  // of no Linear, of every o
 struct AdapterConfig {
     Method method = Method::kLoRA;
 
-    // One layer; all that LinearWithLoRA and the like look at.
+    // Options of a single layer.
     int64_t rank = 8;
     double alpha = 8;
     Scaling scaling = Scaling::kAlphaOverRank;  // s = alpha, alpha / rank or alpha / sqrt(rank)
@@ -44,13 +44,13 @@ struct AdapterConfig {
     std::vector<std::string> exclude_modules = {};
     std::string exclude_pattern = {};
 
-    // Of what the list selects by the ends of names, only these layers: the number after the first
-    // layers_pattern in a name ("layers" in "model.layers.3.fc1"; empty: any word). Empty: all.
+    // Adapts only layers with these indices; empty: all. The index follows a word that matches
+    // layers_pattern (empty: any word), as 3 in "model.layers.3.fc1". Full names ignore this.
     std::vector<int64_t> layers_to_transform = {};
     std::vector<std::string> layers_pattern = {};
 
-    // Options for single modules: patterns for the name or its last parts, of which the first in
-    // alphabetical order that matches counts. "^fc1" is the whole name.
+    // Options for single modules, by a pattern for the name or its last parts. The first match in
+    // alphabetical order counts. "^fc1" is the whole name.
     std::map<std::string, int64_t> rank_pattern = {};
     std::map<std::string, double> alpha_pattern = {};
 
@@ -61,7 +61,7 @@ struct AdapterConfig {
 
     double scaling_factor() const;  // s
     std::string text() const;       // "rank=4, alpha=8, scaling=2 (alpha / rank)", as layers print
-    void check_valid() const;       // throws a sentence about the first option that makes no sense
+    void check_valid() const;       // throws an Error that names the first bad option
 };
 
 // The choices of the "LoRA and DoRA from scratch" tutorials: s = alpha, A from
@@ -81,17 +81,17 @@ struct Adapter : Module {
     std::string set_name;  // the name under which an AdapterSet holds it; "" if none does
 
     virtual const AdapterConfig& config() const = 0;
-    virtual ModulePtr base() const = 0;    // the module as it was, untouched
-    virtual ModulePtr merged() const = 0;  // a plain module with the change worked into a copy
+    virtual ModulePtr base() const = 0;    // the wrapped module
+    virtual ModulePtr merged() const = 0;  // a plain module that holds W'; the base stays as it is
     virtual std::vector<AdapterTensor> adapter_tensors() = 0;
     virtual const char* magnitude_per() const = 0;  // "output", "input" or "dimension"
 
     bool is_dora() const { return m.defined(); }
     std::string extra() const override;
 
-    // Computes with the merged weight from now on, at the base's price. The weight is that of this
-    // moment: training goes on after unmerge_weights(), which gives back what was, to the bit.
-    // Throws when the merged weight is not finite.
+    // Computes with the merged weight from now on, at the base's cost. Later training does not
+    // change it: call unmerge_weights() first, which restores the adapter to the bit. Throws when
+    // the merged weight is not finite.
     void merge_weights() { merged_form = merged(); }
     void unmerge_weights() { merged_form.reset(); }
     bool is_merged() const { return merged_form != nullptr; }

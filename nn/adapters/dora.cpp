@@ -53,9 +53,11 @@ Tensor LinearWithDoRA::forward(const Tensor& x) {
     }
 
     const bool fixed = !training && !grad_enabled();  // c stays what it is from call to call
+    // c = m / n, by dora_scale(). Backward runs these ops in reverse: scale_shift gives dc,
+    // lora_linear dA and dB, and dora_scale turns dc into dm.
     const Tensor c = scale_(fixed, W, A, B, m, s, lora.config.axis, lora.config.norm_gradient);
-    // While training, the branch sees xa = dropout(x). As in PEFT, the base sees x, and xa is what
-    // is scaled by c - 1 or multiplied with A and B.
+    // While training, the branch sees xa = dropout(x). As in PEFT, the base sees x; only the terms
+    // with c - 1, A or B see xa.
     const Tensor xa = lora.input(x);
     if (lora.config.axis == Axis::kIn) {
         const Tensor scaled = scale_shift(xa, c);

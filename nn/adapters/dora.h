@@ -7,7 +7,7 @@
 //     y = x W'^T + b
 //
 // LinearWithDoRAMerged computes exactly these lines. LinearWithDoRA is the same function without
-// ever forming V: see dora.cpp for how, and for what that saves.
+// forming V while W is frozen: see dora.cpp for how, and for what that saves.
 #pragma once
 
 #include "nn/adapters/dora_scale.h"
@@ -15,7 +15,7 @@
 
 namespace slim {
 
-// What both forms hold. m is [out] or [in], by config.axis. It starts at the norm of W, so that a
+// The base of both forms. m is [out] or [in], by config.axis. It starts at the norm of W, so that a
 // fresh adapter changes nothing.
 struct DoRABase : LinearAdapter {
     DoRABase(const ModulePtr& linear, const AdapterConfig& config, Rng& seed);
@@ -34,7 +34,7 @@ struct LinearWithDoRAMerged : DoRABase {
     Tensor forward(const Tensor& x) override;
 };
 
-// The same function and gradients, factored: the price of LoRA instead of that of a full update.
+// The same function and gradients, factored: the cost of LoRA instead of that of a full update.
 // A fresh one changes no bit of the output, in training too.
 struct LinearWithDoRA : DoRABase {
     using DoRABase::DoRABase;

@@ -36,7 +36,7 @@ Tensor initial_magnitude(const Weight& W, Axis axis) {
 // ---- magnitude_over_norm ------------------------------------------------------------------------
 // c = m / n        dm = dc / n, dn = -dc m / n^2        without a direction: c = 1, dm = dn = 0
 //
-// Quotients are taken one by one: n^2 and n^3 leave float's range long before they do.
+// Divides by n twice: n^2 leaves float's range long before the quotients do.
 
 struct MagnitudeOverNormNode : Node {
     MagnitudeOverNormNode(const Tensor& m, const Tensor& n) : Node("magnitude_over_norm", {m, n}) {}
@@ -75,7 +75,7 @@ Tensor magnitude_over_norm(const Tensor& m, const Tensor& n) {
 //     n_j^2   = |W_j|^2 + s K_j . (product_j + pull_j)
 //     c       = m / n
 //
-// Backward, given dc. From dn_j = -dc_j m_j / n_j^2 and d(n_j^2) = 2 n_j dn_j:
+// Backward, given dc. dn_j = -dc_j m_j / n_j^2, and so d(n_j^2) = dn_j / (2 n_j):
 //
 //     dm_j = dc_j / n_j
 //     t_j  = -s dc_j m_j / n_j^3                  (0 where the norm is detached)
@@ -107,7 +107,7 @@ struct DoraScaleNode : Node {
     void backward(const Tensor& c) override {
         const Tensor &A = saved_tensor(0), &B = saved_tensor(1);
         const real *m = saved(2), *dc = c.grad_data();
-        saved(3);  // W is read through its own handle
+        saved(3);  // throws if W has changed since forward
         const int64_t rank = K.size(0), count = K.size(1);
         if (needs_grad(2)) {
             real* dm = inputs[2].mutable_grad();

@@ -1,4 +1,5 @@
-// The scale of DoRA: c = m / |W + s B A|, without forming the sum.
+// The scale of DoRA: c = m / |W + s B A|, without forming the sum; the value that m starts from;
+// and two choices: which norms (Axis), and whether backward passes through them (NormGradient).
 #pragma once
 
 #include <vector>
@@ -11,9 +12,9 @@ enum class Axis { kOut, kIn };  // one magnitude per output feature (row of W), 
 inline int64_t reduced_axis(Axis axis) { return axis == Axis::kOut ? 1 : 0; }  // for norm()
 enum class NormGradient { kExact, kDetached };  // detached: backward takes the norm for a constant
 
-// A row (or column) of a smaller norm has no direction to speak of: weight decay shrinks columns of
-// unused inputs to 1e-13 and less in a few epochs. There c = 1, and no gradient passes through c,
-// in every form of DoRA. The bound is the eps of torch.nn.functional.normalize.
+// A row (or column) whose norm is below 1e-12 has no direction: c = 1, and no gradient passes
+// through c, in every form of DoRA. (Weight decay shrinks columns of unused inputs that far in
+// a few epochs.) The bound is the eps of torch.nn.functional.normalize.
 inline bool has_direction(real norm) { return norm >= real(1e-12); }
 
 // The norms of W's rows (kOut) or columns (kIn), from which m starts: a parameter. Warns on stderr
@@ -23,7 +24,7 @@ Tensor initial_magnitude(const Weight& W, Axis axis);
 // c = m / n, element by element; 1, with no gradient, where n has no direction.
 Tensor magnitude_over_norm(const Tensor& m, const Tensor& n);
 
-// c = m / |W + s B A| along the axis. weight_norms are the squared norms of W along the same axis.
+// c = m / |W + s B A| along the axis. weight_norms are the SQUARED norms of W along the same axis.
 // W [out, in], A [rank, in], B [out, rank] -> c [out] or [in]. Gradients go to m, A and B; a W that
 // requires one is an error.
 Tensor dora_scale(const Weight& W, const std::vector<double>& weight_norms, const Tensor& A,
@@ -46,11 +47,11 @@ struct Memo {
     }
 };
 
-// dora_scale() for one layer, which remembers |W|, and c in evaluation.
+// dora_scale() for one layer: caches the squared norms of W, and c in evaluation.
 class DoraScale {
 public:
-    // `reuse`: c is taken from the last such call if nothing that it depends on has changed. It has
-    // no history then.
+    // `reuse`: returns the c of the last such call if nothing that it depends on has changed. A
+    // reused c has no graph.
     Tensor operator()(bool reuse, const Weight& W, const Tensor& A, const Tensor& B,
                       const Tensor& m, double s, Axis axis, NormGradient gradient);
 

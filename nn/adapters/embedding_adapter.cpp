@@ -76,8 +76,8 @@ static std::vector<int> all_ids(const Tensor& table) {
     return ids;
 }
 
-// The table that is adapted is the one that lookups see, in which max_norm has shortened the rows.
-// So a copy is shortened before the change is added to it, and nothing is shortened after that.
+// Lookups add the adapter's change to rows that max_norm has scaled down. So the copy's rows are
+// scaled down before the change is added, and the merged table has no max_norm.
 ModulePtr EmbeddingAdapter::merged() const {
     NoGrad no_grad;
     EmbeddingOptions options = embedding->options;
@@ -142,7 +142,7 @@ Tensor EmbeddingWithDoRA::merged_weight(const Tensor& table) const {
 
 Tensor EmbeddingWithDoRA::lookup(std::span<const int> ids) {
     if (is_merged()) return merged_form->lookup(ids);
-    const Tensor V = embedding->lookup(ids) + lora.lookup(ids);  // first: it may shorten rows of E
+    const Tensor V = embedding->lookup(ids) + lora.lookup(ids);  // first: it may scale rows of E
     return mul_row(V, scale());
 }
 

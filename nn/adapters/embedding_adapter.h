@@ -5,13 +5,13 @@
 //
 // The LoRA paper and PEFT write the change as B A with A [rank, num_embeddings] and B [dim, rank].
 // Here both are held the other way round, in the order of the table's own axes: what A knows about
-// a token is then one row of it, which a lookup can copy, and whose gradient can be one of rows.
+// a token is then one row of it, which a lookup can copy, and the gradient can be sparse.
 //
 // A starts at zero and B at N(0, 1) (but see InitA::kTutorial), so that a fresh adapter changes
 // nothing and a row of A that is never looked up stays zero. So does the row of padding_idx, to
-// which no gradient goes: padding stays what it is in the table. A's gradient is made as the
-// table's options say (sparse, scale_grad_by_freq). max_norm is the table's alone: A is never
-// shortened.
+// which no gradient goes: with LoRA it stays as in the table, with DoRA c scales it, as in PEFT.
+// A's gradient is made as the table's options say (sparse, scale_grad_by_freq). max_norm is the
+// table's alone: A is never scaled down.
 //
 // Of AdapterConfig, axis is about Linear and means nothing here.
 #pragma once
@@ -22,9 +22,8 @@
 
 namespace slim {
 
-// The adapter's own branch: ids -> s dropout(A[ids]) B. Dropout, while training, zeroes single
-// numbers of the rows that were looked up and scales the rest by 1 / (1 - p): the input that it has
-// in a Linear is here an id.
+// The adapter's own branch: ids -> s dropout(A[ids]) B. Dropout acts on the rows A[ids], because
+// ids cannot be dropped.
 struct LoRAEmbeddingLayer : Module {
     Tensor A, B;  // [num_embeddings, rank], [rank, dim]
     AdapterConfig config;
@@ -42,7 +41,7 @@ struct LoRAEmbeddingLayer : Module {
     Tensor lookup(std::span<const int> ids) override;
 };
 
-// What LoRA and DoRA around an Embedding share.
+// The base of LoRA and DoRA around an Embedding.
 struct EmbeddingAdapter : Adapter {
     std::shared_ptr<Embedding> embedding;
     LoRAEmbeddingLayer lora;
@@ -71,12 +70,12 @@ struct EmbeddingWithLoRA : EmbeddingAdapter {
 };
 
 // One magnitude per embedding dimension: the norms are those of the columns, over the vocabulary.
-// The exact gradient of a norm reaches every row of A, seen or not, which makes A's gradient dense
-// and ends the promise that unseen rows stay zero. NormGradient::kDetached keeps both.
+// The exact gradient of a norm reaches every row of A: it is dense, and changes rows that were
+// never looked up. NormGradient::kDetached avoids both.
 //
 // The row of padding_idx is scaled by c like the others, as in PEFT; its row of A gets no gradient.
-// When max_norm shortens rows of the table, the norms follow, so that c, and with it every other
-// row, changes a little: merge when the rows that matter have been looked up.
+// When max_norm scales rows of the table down, the norms of the columns change, and c with them:
+// look the needed rows up before merging.
 struct EmbeddingWithDoRA : EmbeddingAdapter {
     EmbeddingWithDoRA(const ModulePtr& embedding, const AdapterConfig& config, Rng& seed);
 

@@ -4,6 +4,9 @@
 //
 // The product B A is a change of W of low rank; it is never formed while training. B starts at
 // zero, so a fresh adapter changes nothing.
+//
+// LoRALayer holds A and B. LinearAdapter holds a LoRALayer and the frozen Linear: it is the base of
+// LinearWithLoRA here and of both forms of DoRA in dora.h.
 #pragma once
 
 #include "core/random.h"
@@ -31,12 +34,12 @@ struct LoRALayer : Module {
     Tensor project(const Tensor& x) const;  // the branch, without dropout
 };
 
-// What LoRA and DoRA around a Linear share.
+// The base of LoRA and DoRA around a Linear.
 struct LinearAdapter : Adapter {
     std::shared_ptr<Linear> linear;
     LoRALayer lora;
 
-    // Around a module that must be a Linear, or around a new one; throws a sentence otherwise.
+    // Around a module that must be a Linear, or around a new one; throws otherwise.
     LinearAdapter(const ModulePtr& linear, const AdapterConfig& config, Rng& seed);
     LinearAdapter(int64_t in_features, int64_t out_features, const AdapterConfig& config,
                   Rng& seed, bool with_bias = true);

@@ -4,7 +4,7 @@
 // POSIX's regcomp lacks \d and (?:. This matcher keeps the set of all positions that a part of the
 // expression can end at, so it never goes back, and it counts its work.
 //
-// What is understood has the meaning that it has in Python's re:
+// What is understood has the meaning that it has in Python's re (\d and \s for ASCII):
 //
 //     .  \d \D \w \W \s \S  [a-z_] [^0-9]      one character
 //     * + ? {2} {2,} {,5} {2,5}, also lazy     repetition
@@ -27,7 +27,7 @@ public:
     static constexpr size_t kMaxName = 1000;     // of a name, in bytes
     static constexpr int64_t kMaxSteps = 20'000'000;  // about two seconds
 
-    explicit Pattern(const std::string& text);  // throws a sentence about what it cannot read
+    explicit Pattern(const std::string& text);  // throws an Error that names what it cannot read
 
     // Whether the pattern matches the whole name. (Python: re.fullmatch) Adds the work to *steps,
     // which names can share, and throws where that exceeds kMaxSteps.

@@ -4,7 +4,7 @@
 //     "all-linear"     in a list: every Linear
 //     ".*\.fc[12]"     a pattern: every module whose whole name matches it (pattern.h)
 //
-// The rules are PEFT's, but PEFT ignores entries that match nothing; here they are remembered.
+// The rules are PEFT's, but PEFT ignores entries that match nothing; here attach() throws.
 #pragma once
 
 #include <map>
@@ -20,7 +20,8 @@ namespace slim {
 // untrusted file, so the work for all names together is bounded.
 class ModuleSelector {
 public:
-    explicit ModuleSelector(const AdapterConfig& config);  // throws when a pattern is none
+    // Throws if a pattern is not a regular expression.
+    explicit ModuleSelector(const AdapterConfig& config);
 
     // Whether the module is adapted. Its aliases are further names that lead to it.
     bool selects(const std::string& name, bool is_linear,

@@ -14,7 +14,7 @@ static int draw(const Tensor& logits, const Sampling& sampling, Rng& rng) {
     const std::vector<real> x = logits.to_vector();
     for (size_t i = 0; i < x.size(); i++)
         check(std::isfinite(x[i]), "generate: logit ", i, " is ", double(x[i]),
-              ". hint: these parameters cannot write; load or train others");
+              "; it must be finite. hint: load other parameters");
     const real largest = *std::max_element(x.begin(), x.end());
     if (sampling.temperature == 0) return argmax_rows(logits)[0];
     real least = -HUGE_VALF;
@@ -33,7 +33,7 @@ static int draw(const Tensor& logits, const Sampling& sampling, Rng& rng) {
     double left = rng.uniform() * total;
     size_t id = 0;
     while (id + 1 < weights.size() && (left -= weights[id]) >= 0) id++;
-    while (weights[id] == 0) id--;  // rounding may leave the last ones over
+    while (weights[id] == 0) id--;  // rounding may end at a weight of 0
     return int(id);
 }
 

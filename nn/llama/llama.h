@@ -33,7 +33,7 @@ struct LlamaConfig {
     double rope_theta = 10000;
     bool tie_word_embeddings = false;  // lm_head.weight is embed_tokens.weight
 
-    void check_valid() const;  // throws a sentence about the first entry that makes no sense
+    void check_valid() const;  // throws an Error that names the first bad entry
 };
 
 // The length of the sequences, and RoPE's angles for it. All layers share one.

@@ -1,4 +1,4 @@
-// Merging an adapter into a base's file, without a Module. See peft.h.
+// Merging an adapter into the file of its base. See peft.h.
 #include <algorithm>  // copy_n, max
 #include <cmath>      // fabs, isfinite
 
@@ -29,8 +29,7 @@ Tensor merged_weight(const LoadedAdapter& adapter, const LoadedAdapter::Layer& l
     return places[0].adapter()->merged()->state_dict().at("weight");
 }
 
-// What the base has and the configuration selects must be in the file: attach_adapter() says so of
-// the model's modules, and here their weights are what tells of them.
+// Throws if the configuration selects a weight of the base for which the adapter has no tensors.
 void check_all_merged(const TensorFile& base, const LoadedAdapter& adapter,
                       ModuleSelector& selector) {
     for (const auto& [name, stored] : base.tensors) {
@@ -54,8 +53,8 @@ StoredTensor store_merged(const StoredTensor& before, const Tensor& old, const T
     return stored;
 }
 
-// How far the values that were stored are from the merged ones, if their dtype is a short one. Of a
-// dtype that is longer than what is computed with, the digits that there are no more.
+// Returns the largest rounding error of the stored values: exact for F16 and BF16, a bound for F64
+// when computing in float.
 double digits_lost(const StoredTensor& stored, const Tensor& merged) {
     double lost = 0;
     if (stored.dtype == "F64" && sizeof(real) == 4) {
@@ -85,7 +84,8 @@ TensorFile merge_into(const TensorFile& base, const LoadedAdapter& adapter) {
               "; ", adapter.folder, " is for one of ", shape);
         try {
             const Tensor old = base.tensor(name), merged = value(old);
-            for (real v : merged.to_vector()) check(std::isfinite(v), "merge: it is not finite");
+            for (real v : merged.to_vector())
+                check(std::isfinite(v), "merge: the merged weight is not finite");
             result.tensors[name] = store_merged(before, old, merged);
             const double lost = digits_lost(result.tensors[name], merged);
             if (lost > 0)

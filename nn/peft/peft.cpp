@@ -45,9 +45,8 @@ void check_kind(const TensorFile& file, const std::string& name, const StoredTen
                ". hint: save it with the PeftModel's save_pretrained()");
 }
 
-// With bias = "all", PEFT writes the biases of modules_to_save thrice: as head.bias, which it
-// reads,
-// as head.modules_to_save.bias, and the base's as head.original_module.bias. Leaves the first.
+// With bias = "all", PEFT writes the biases of modules_to_save three times: as head.bias, which it
+// reads, as head.modules_to_save.bias, and the base's as head.original_module.bias. Keeps one.
 void remove_copies_of_biases(TensorFile& file) {
     for (const std::string part : {".modules_to_save.", ".original_module."})
         std::erase_if(file.tensors, [&](const auto& entry) {
@@ -125,7 +124,7 @@ std::vector<LoadedAdapter::Layer> layers_of(const TensorFile& file) {
     return layers;
 }
 
-// Two files of different saves: a save was cut off between them, or one was edited.
+// Throws if the two files come from different saves, or one was edited.
 void check_pair(const LoadedAdapter& adapter) {
     const auto found = adapter.file.metadata.find(kMeaning);
     if (found == adapter.file.metadata.end()) return;  // not written by us
@@ -139,8 +138,8 @@ void check_pair(const LoadedAdapter& adapter) {
             if (const Json *a = now.find(key), *b = saved.find(key); !a || !b || !(*a == *b))
                 fail(adapter.folder, ": its two files do not belong together: ", key, " is ",
                      text(a), " in ", kConfigFile, ", but ", text(b), " when ", kTensorFile,
-                     " was saved. hint: save the adapter again, or bring back the file that was ",
-                     "exchanged");
+                     " was saved. hint: save the adapter again, or restore the file that was ",
+                     "replaced");
 }
 
 // PEFT stores the weight of an adapted embedding or output layer beside the adapter. Where it is
@@ -265,7 +264,7 @@ LoadedAdapter load_adapter(const std::string& folder) {
     adapter.folder = folder;
     const std::string config_path = folder + "/" + kConfigFile;
     const std::string tensor_path = folder + "/" + kTensorFile;
-    recover_files({tensor_path, config_path});  // should a save have been killed
+    recover_files({tensor_path, config_path});  // in case a save was killed
     adapter.json = parse_json(as_text(read_file(config_path, 1 << 24)), config_path);
     adapter.config = config_from_json(adapter.json, config_path, adapter.notes);
     check(file_exists(tensor_path) || !file_exists(folder + "/adapter_model.bin"), folder,
@@ -282,7 +281,7 @@ LoadedAdapter load_adapter(const std::string& folder) {
         has_bias = has_bias || name.ends_with(".bias");
         check(adapter.config.method == Method::kDoRA || !name.ends_with("." + kMagnitude),
               tensor_path, ": tensor ", name, " is for DoRA, but use_dora is false in ",
-              kConfigFile, "; PEFT would load it as LoRA, without a word");
+              kConfigFile, "; PEFT would load it as LoRA, silently. hint: set use_dora to true");
     }
     adapter.layers = layers_of(adapter.file);
     if (adapter.config.bias == BiasTraining::kLoRAOnly && !has_bias) {

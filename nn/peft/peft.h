@@ -26,8 +26,8 @@
 
 namespace slim {
 
-// Writes the active adapter, as what it is: nothing is asked that could contradict it. Either both
-// files are replaced or neither. PEFT knows one axis: DoRA with a magnitude per input is refused,
+// Writes the active adapter; the configuration is derived from its layers. Either both files are
+// replaced or neither. PEFT knows one axis: DoRA with a magnitude per input is refused,
 // and can only be handed on merged. base_name is what PEFT finds the base by.
 void save_adapter(const std::string& folder, const AdapterSet& adapters,
                   const std::string& base_name = "");
@@ -36,7 +36,7 @@ struct LoadedAdapter {
     std::string folder;
     AdapterConfig config;            // with PEFT's defaults for what the file leaves out
     Json json;                       // adapter_config.json as it is
-    TensorFile file;                 // adapter_model.safetensors as it is
+    TensorFile file;                 // the tensors of the file, without duplicate biases
     std::vector<std::string> notes;  // sentences about content that was ignored
 
     struct Layer {
@@ -65,8 +65,8 @@ AdapterSet attach_adapter(Module& model, const LoadedAdapter& adapter, Rng& seed
 void add_adapter(AdapterSet& adapters, const std::string& name, const LoadedAdapter& adapter,
                  Rng& seed);
 
-// The base's tensors with the adapter worked in, without a Module: names and shapes lead to the
-// weights. Each tensor keeps the base's dtype. Refuses what is not finite. Prints the notes on
+// Merges the adapter into the base's tensors. Needs no model: finds the weights by name and shape.
+// Each tensor keeps the base's dtype. Refuses what is not finite. Prints the notes on
 // standard error, and where the dtype loses digits of the change.
 TensorFile merge_into(const TensorFile& base, const LoadedAdapter& adapter);
 

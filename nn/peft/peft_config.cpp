@@ -13,7 +13,7 @@ namespace {
 
 const char* const kBiasWords[] = {"none", "all", "lora_only"};  // in BiasTraining's order
 
-// The lora_alpha with which PEFT, which divides by the rank or its root, comes to our s.
+// Returns the lora_alpha for which PEFT's scaling equals s.
 Json peft_alpha(const AdapterConfig& config, bool use_rslora) {
     double alpha = config.alpha;
     if (config.scaling == Scaling::kAlpha) alpha *= double(config.rank);
@@ -22,8 +22,8 @@ Json peft_alpha(const AdapterConfig& config, bool use_rslora) {
     return alpha == std::floor(alpha) && std::fabs(alpha) < 1e15 ? Json(int64_t(alpha)) : alpha;
 }
 
-// The key of a pattern for one module. PEFT takes a key for the last parts of names, too, and a dot
-// in it for any character. Where that would catch another module, only the whole name will do.
+// Returns a rank_pattern key that matches only this module. PEFT compares a key with the last parts
+// of names, too, and reads a dot as any character. Then the key is a pattern for the whole name.
 std::string pattern_key(const std::string& name, const std::vector<std::string>& names) {
     const std::string exact = "^" + escape_pattern(name);
     try {
@@ -49,8 +49,8 @@ std::vector<std::string> module_names(Module& model) {
     return names;
 }
 
-// All names in a list. But PEFT takes these, too, for the last parts of names: where that would be
-// another module as well, a pattern for just these.
+// Returns the list of names, or, if one would also match another module by its last parts, a
+// pattern for just these.
 Json targets_of(const std::vector<std::string>& names, Module& model) {
     const std::set<std::string> wanted(names.begin(), names.end());
     bool ambiguous = false;

@@ -26,7 +26,7 @@ inline const char* end_B(bool is_embedding) {
 // "fc1", "lora_A.weight" -> "base_model.model.fc1.lora_A.weight"
 std::string tensor_name(const std::string& module, const std::string& end);
 
-// Returns the module of which this is the tensor with that end; "" if it is none.
+// Returns the module path of a tensor name with this ending; "" if it has another.
 std::string module_of(const std::string& name, const std::string& end);
 
 // "base_model.model.head.weight" -> "head"
@@ -36,7 +36,7 @@ std::string parent_of(const std::string& name);
 std::map<std::string, AdapterTensor> trained_tensors(const std::vector<AdaptedPlace>& places,
                                                      BiasTraining training);
 
-// Copies the file's values into them.
+// Copies the file's values into the places' tensors.
 void copy_trained_tensors(const TensorFile& file, const std::vector<AdaptedPlace>& places,
                           BiasTraining training);
 
