@@ -106,8 +106,8 @@ inline std::vector<Shape> matrix_shapes() {
     return {{5, 3}, {2, 7}, {1, 5}, {5, 1}, {1, 1}, {0, 3}, {3, 0}};
 }
 
-// Equal to `want` within a share of it. doctest's own Approx adds the share of 1: too much for small
-// values.
+// Equal to `want` within a share of it. doctest's own Approx adds the share of 1, which is too much
+// for small values.
 inline doctest::Approx relative(double want, double share) {
     return doctest::Approx(want).epsilon(share).scale(1e-60);  // so that 0 equals 0
 }

@@ -30,7 +30,8 @@ TEST_CASE("Linear: starts with the bounds of torch.nn.Linear, filled evenly") {
         CHECK(largest <= bound * (1 + 1e-7));
         CHECK(largest >= 0.99 * bound);
         // A uniform distribution has variance bound^2 / 3: five standard errors on either side.
-        CHECK(mean_square == relative(bound * bound / 3, 5 * std::sqrt(0.8 / double(values.size()))));
+        const double share = 5 * std::sqrt(0.8 / double(values.size()));
+        CHECK(mean_square == relative(bound * bound / 3, share));
     }
 }
 
