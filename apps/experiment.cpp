@@ -31,17 +31,15 @@ bool TaskOptions::is_csv() const {
 Task TaskOptions::load() const {
     Task task;
     if (is_csv()) {
-        CsvTable rows = read_csv(data, label);
+        const auto read = [&](const std::string& path) {
+            CsvTable rows = read_csv(path, label);
+            labelled_rows(rows);  // throws if they have no labels
+            return rows;
+        };
+        CsvTable rows = read(data);
+        if (!like.empty()) rows = arranged(rows, read_csv(like, label));
         task.train = labelled_rows(rows);
-        if (!like.empty()) {
-            rows = arranged(rows, read_csv(like, label));
-            task.train = labelled_rows(rows);
-        }
-        if (!test.empty()) {
-            const CsvTable test_rows = read_csv(test, label);
-            labelled_rows(test_rows);  // throws if they have no labels
-            task.test = labelled_rows(arranged(test_rows, rows));
-        }
+        if (!test.empty()) task.test = labelled_rows(arranged(read(test), rows));
     } else {
         check(test.empty() && label.empty(), "--test, --label: are for CSV files, and ", data,
               " is a folder, or must be one. hint: name a CSV file with --data");

@@ -54,9 +54,9 @@ struct Run {
 
     Text read(const std::string& path, const std::string& held_out) const;
     TextRow fit(LlamaForCausalLM& model, const std::string& name, const Text& on, int64_t steps,
-                double lr);
+                double lr, int64_t seed);
     void evaluate(LlamaForCausalLM& model, TextRow row);
-    void adapt(const Way& way, AdapterSet& adapters);
+    void adapt(const Way& way, AdapterSet& adapters, int64_t seed);
 };
 
 int64_t file_bytes(const std::string& path) { return int64_t(std::filesystem::file_size(path)); }
@@ -74,8 +74,8 @@ Text Run::read(const std::string& path, const std::string& held_out) const {
 // Trains what requires a gradient. Ten lines of progress, after each of which a checkpoint is
 // written, from which --resume goes on.
 TextRow Run::fit(LlamaForCausalLM& model, const std::string& name, const Text& on, int64_t steps,
-                 double lr) {
-    Rng rng{uint64_t(s.seed)};  // so that all ways of adapting see the same windows
+                 double lr, int64_t seed) {
+    Rng rng{uint64_t(seed)};  // so that all ways of adapting see the same windows
     const int64_t context = model.context->length, per_line = std::max(int64_t(1), steps / 10);
     TextSet set(on.train, s.batch, context, per_line * s.accumulate);
     AdamW adam(model.parameters(), {.lr = lr, .beta2 = 0.99, .weight_decay = 0.1});
@@ -90,8 +90,8 @@ TextRow Run::fit(LlamaForCausalLM& model, const std::string& name, const Text& o
     o.checkpoint = s.save + "/" + name + ".checkpoint";
     if (s.resume && file_exists(o.checkpoint)) o.resume = o.checkpoint;
     o.config = Json(Json::Object{{"row", name}, {"steps", total}, {"accumulate", s.accumulate},
-                                 {"seed", s.seed}, {"lr", lr}}).dump(-1);
-    TextRow row{name, s.seed, count_parameters(model).trainable};
+                                 {"seed", seed}, {"lr", lr}}).dump(-1);
+    TextRow row{name, seed, count_parameters(model).trainable};
     o.on_epoch = [&](const EpochReport& e) {
         row.curve.push_back({e.epoch * per_line, e.loss,
                              s.report.empty() ? NAN : text_loss(model, on.held_out, context)});
@@ -109,14 +109,14 @@ void Run::evaluate(LlamaForCausalLM& model, TextRow row) {
     row.old_loss = text_loss(model, text.held_out, context);
     std::vector<int> prompt(s.prompt.begin(), s.prompt.end());
     if (s.ids) prompt.assign(new_text.held_out.begin(), new_text.held_out.begin() + context / 2);
-    Rng rng{uint64_t(s.seed)};
+    Rng rng{uint64_t(row.seed)};
     for (int id : generate(model, prompt, s.sample, {s.temperature, s.top_k}, rng))
         row.sample += s.ids ? std::to_string(id) + " " : std::string(1, char(id));
     rows.push_back(row);
 }
 
-void Run::adapt(const Way& way, AdapterSet& adapters) {
-    const std::string name = way.name + (s.seeds == 1 ? "" : "-seed" + std::to_string(s.seed));
+void Run::adapt(const Way& way, AdapterSet& adapters, int64_t seed) {
+    const std::string name = way.name + (s.seeds == 1 ? "" : "-seed" + std::to_string(seed));
     const std::string folder = s.save + "/" + name;
     // The best of those tried, for each: 0.002 to 0.006, and 0.002 to 0.02.
     const double lr = s.adapt_lr > 0 ? s.adapt_lr : way.targets.empty() ? 0.004 : 0.006;
@@ -125,16 +125,16 @@ void Run::adapt(const Way& way, AdapterSet& adapters) {
         copy.set_context(base->context->length);
         copy.model.checkpoint_layers = s.checkpoint_layers;
         copy.load_state_dict(base->state_dict());
-        TextRow row = fit(copy, name, new_text, s.adapt_steps, lr);
+        TextRow row = fit(copy, name, new_text, s.adapt_steps, lr, seed);
         row.method = way.name;
         save_pretrained(folder, copy);
         row.bytes = file_bytes(folder + "/model.safetensors");
         return evaluate(copy, row);
     }
-    Rng seed{uint64_t(s.seed)};
+    Rng rng{uint64_t(seed)};
     adapters.add(name, {.method = way.method, .rank = s.rank, .alpha = s.alpha,
-                        .target_modules = way.targets, .task_type = "CAUSAL_LM"}, seed);
-    TextRow row = fit(*base, name, new_text, s.adapt_steps, lr);
+                        .target_modules = way.targets, .task_type = "CAUSAL_LM"}, rng);
+    TextRow row = fit(*base, name, new_text, s.adapt_steps, lr, seed);
     row.method = way.name;
     save_adapter(folder, adapters, s.base.empty() ? s.save + "/base" : s.base);
     row.bytes = file_bytes(folder + "/adapter_model.safetensors");
@@ -247,7 +247,7 @@ int gpt(int argc, char** argv) {
     base.model.checkpoint_layers = s.checkpoint_layers;
     TextRow row{s.base.empty() ? "base" : s.base, s.seed};
     if (s.base.empty()) {
-        row = run.fit(base, "base", run.text, s.steps, s.lr);
+        row = run.fit(base, "base", run.text, s.steps, s.lr, s.seed);
         save_pretrained(s.save + "/base", base);
         row.bytes = file_bytes(s.save + "/base/model.safetensors");
     }
@@ -259,8 +259,7 @@ int gpt(int argc, char** argv) {
     for (const Way& way : wanted) {
         if (!way.targets.empty() && s.quantize == "nf4")  // does nothing the second time
             quantize_linear_layers(base, Quantization::kNF4, {"lm_head"});
-        for (int64_t i = 0; i < s.seeds; i++, s.seed++) run.adapt(way, adapters);
-        s.seed -= s.seeds;
+        for (int64_t i = 0; i < s.seeds; i++) run.adapt(way, adapters, s.seed + i);
     }
     print(run);
     std::printf("\nsaved in %s: models for transformers, adapters for PEFT\n", s.save.c_str());

@@ -70,6 +70,7 @@ std::string rank_chart(const std::map<std::string, std::map<int64_t, Spread>>& r
     std::string svg = open_svg(kWidth, kHeight, "accuracy by rank") +
                       axes(x, y, 1, 0.1, "rank (log scale)",
                            "new task (test accuracy, %; mean, lowest and highest)");
+    std::vector<Name> names;
     for (const auto& [method, ranks] : results) {
         const Look look = look_of(method);
         const double aside = method == "dora" ? 2 : -2;  // so that the bars do not hide each other
@@ -86,13 +87,10 @@ std::string rank_chart(const std::map<std::string, std::map<int64_t, Spread>>& r
                             look.name + format(", rank %ld: %.2f %%", long(rank),
                                                100 * spread.mean));
         }
-        svg += format("<g class=\"%s\"><path class=\"curve\" stroke-dasharray=\"%s\" d=\"",
-                      look.css,
-                      look.dash) + line + "\"/>" + marks + "</g>\n" +
-               format("<text class=\"name %s\" x=\"%d\" y=\"%.1f\">", look.css, kRight - 26,
-                      end + (method == "dora" ? -2 : 10)) + look.name + "</text>\n";
+        svg += curve(look, line, marks);
+        names.push_back({kRight - 26, end + (method == "dora" ? -2 : 10), look});
     }
-    return "<figure>" + svg + "</svg>\n</figure>\n";
+    return "<figure>" + svg + end_names(names) + "</svg>\n</figure>\n";
 }
 
 void rank_study(const Settings& s, MLP& base, const Task& task) {
@@ -266,9 +264,7 @@ std::string spectrum_chart(const std::string& layer,
             name.x = std::min(px, double(kRight - 34));
             name.y = py + 16;
         }
-        svg += format("<g class=\"%s\"><path class=\"curve\" stroke-dasharray=\"%s\" d=\"",
-                      look.css,
-                      look.dash) + line + "\"/>" + marks + "</g>\n";
+        svg += curve(look, line, marks);
         names.push_back(name);
     }
     return "<figure><h3>" + escaped(layer) + "</h3>\n" + svg + end_names(names) +

@@ -58,7 +58,7 @@ std::string column_name(const CsvTable& table, size_t column) {
            (table.header.empty() ? "" : " (" + table.header[column] + ")");
 }
 
-// The column with this name. -1 if there is none.
+// Returns the index of the column with this name, or -1.
 int64_t column_named(const CsvTable& table, const std::string& name) {
     const auto named = std::find(table.header.begin(), table.header.end(), name);
     if (named == table.header.end()) return -1;
@@ -207,7 +207,7 @@ CsvTable arranged(const CsvTable& table, const CsvTable& like) {
                                                        : table.classes[size_t(value)];
         const auto found = std::find(like.classes.begin(), like.classes.end(), name);
         check(found != like.classes.end(), table.path, ": line ", line, ": label \"", name,
-              "\"; there is none in ", like.path);
+              "\"; it must be one of those in ", like.path);
         return float(found - like.classes.begin());
     };
     CsvTable result = table;

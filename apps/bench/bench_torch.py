@@ -83,18 +83,9 @@ def merged_form(dim):
 
 # ---- the steps -----------------------------------------------------------------------------------
 
-def mnist_step(adapt, compiled, adam):
-    """A step of the MNIST perceptron with Adam, on one batch."""
-    model = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 256), nn.ReLU(),
-                          nn.Linear(256, 10))
-    adapt(model, 4)
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.005,
-                                 **adam)
-    x = torch.rand(64, 784) * (torch.rand(64, 784) < 0.2)
-    labels = torch.randint(10, (64,))
-
-    def loss():
-        return F.cross_entropy(model(x), labels)
+def training_step(model, loss, compiled, adam):
+    """Forward, backward and Adam over what is trained of the model."""
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], **adam)
     if compiled:
         loss = torch.compile(loss)
 
@@ -103,6 +94,19 @@ def mnist_step(adapt, compiled, adam):
         loss().backward()
         optimizer.step()
     return step
+
+
+def mnist_step(adapt, compiled, adam):
+    """A step of the MNIST perceptron with Adam, on one batch."""
+    model = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 256), nn.ReLU(),
+                          nn.Linear(256, 10))
+    adapt(model, 4)
+    x = torch.rand(64, 784) * (torch.rand(64, 784) < 0.2)
+    labels = torch.randint(10, (64,))
+
+    def loss():
+        return F.cross_entropy(model(x), labels)
+    return training_step(model, loss, compiled, {"lr": 0.005, **adam})
 
 
 def wide_step(adapt, compiled, width, batch, rank):
@@ -154,20 +158,11 @@ def gpt_step(adapt, compiled, adam):
     if adapt is not full:
         for part in model[0], model[2], model[3], *(layer.norms for layer in layers):
             part.requires_grad_(False)
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4,
-                                 **adam)
     ids, following = torch.randint(256, (2, 16, 128))
 
     def loss():
         return F.cross_entropy(model(ids).view(-1, 256), following.view(-1))
-    if compiled:
-        loss = torch.compile(loss)
-
-    def step():
-        optimizer.zero_grad(set_to_none=True)
-        loss().backward()
-        optimizer.step()
-    return step
+    return training_step(model, loss, compiled, {"lr": 1e-4, **adam})
 
 
 def fastest(make_step, adapt, compiled):

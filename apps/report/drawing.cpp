@@ -160,6 +160,12 @@ std::string marker(char kind, double x, double y, const std::string& title) {
     return shape + (title.empty() ? "" : "<title>" + escaped(title) + "</title>") + end;
 }
 
+std::string curve(const Look& look, const std::string& path, const std::string& markers) {
+    return format("<g class=\"%s\"><path class=\"curve\" stroke-dasharray=\"%s\" d=\"", look.css,
+                  look.dash) +
+           path + "\"/>" + markers + "</g>\n";
+}
+
 std::string Name::svg() const {
     return format("<text class=\"name %s\" x=\"%.1f\" y=\"%.1f\">", look.css, x, y) + look.name +
            "</text>\n";

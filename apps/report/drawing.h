@@ -72,6 +72,9 @@ std::string axes(const Ruler& x, const Ruler& y, double x_step, double y_step,
 // 'o' a circle, 's' a square, 't' a triangle, 'd' a diamond; the title shows when it is pointed at.
 std::string marker(char kind, double x, double y, const std::string& title);
 
+// A line in the look's colour and dashes: the path's text, "M1 2L3 4", with markers on it.
+std::string curve(const Look& look, const std::string& path, const std::string& markers);
+
 // The name of a line, and where it is written.
 struct Name {
     double x, y;

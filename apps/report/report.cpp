@@ -151,8 +151,7 @@ std::string curve_chart(const std::vector<Row>& rows, const std::string& y_label
                 places.push_back({px + 8, py + 4, look});
             }
         if (line.empty()) continue;
-        svg += format("<g class=\"%s\"><path class=\"curve\" stroke-dasharray=\"%s\" d=\"",
-                      look.css, look.dash) + line + "\"/>" + markers + "</g>\n";
+        svg += curve(look, line, markers);
         if (row.method == "base") svg += below_middle(places).svg();  // others go on at its end
         else names.push_back(places.back());
     }

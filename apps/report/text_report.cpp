@@ -71,8 +71,7 @@ std::string curve_chart(const std::vector<TextRow>& rows, const std::string& uni
             markers += marker(look.marker, name.x - 6, name.y - 4,
                               method + format(", step %ld: %.3f", long(p.step), p.held_out));
         }
-        svg += format("<g class=\"%s\"><path class=\"curve\" stroke-dasharray=\"%s\" d=\"",
-                      look.css, look.dash) + line + "\"/>" + markers + "</g>\n";
+        svg += curve(look, line, markers);
         if (name.x > 0 && rows[i].seed == rows.back().seed) names.push_back(name);
     }
     return "<figure>" + svg + end_names(names) + "</svg></figure>\n";

@@ -40,8 +40,8 @@ std::u32string code_points(const std::string& text) {
 
 struct Pattern::Expression {
     enum Kind { kCharacter, kBegin, kEnd, kSequence, kChoice, kRepeat } kind;
-    Ranges ranges = {};                    // kCharacter: what it takes
-    bool negated = false;                  // or, all but that
+    Ranges ranges = {};                    // kCharacter: those that match
+    bool negated = false;                  // or: those that do not
     std::vector<Expression> parts = {};    // kSequence, kChoice, kRepeat (one)
     int64_t least = 0, most = 0;           // kRepeat; most -1: without limit
 };
