@@ -3,6 +3,7 @@
 
 #include <algorithm>  // sort
 #include <bit>        // bit_cast, endian
+#include <cfloat>     // FLT_MAX
 #include <cmath>      // ldexp
 #include <cstring>    // memcpy
 
@@ -78,13 +79,13 @@ T load(const Bytes& bytes, int64_t i) {  // the bytes need not be aligned
     return value;
 }
 
-// The nearest one, and of two that are equally near the even one.
+// The nearest half, and of two that are equally near the even one. At most 65504, or infinite.
 uint16_t to_half(double x) {
     const uint16_t sign = std::signbit(x) ? 0x8000 : 0;
     const double size = std::fabs(x);
     if (std::isnan(x)) return 0x7e00;
     if (size < 0x1p-14) return sign | uint16_t(std::nearbyint(std::ldexp(size, 24)));
-    if (size >= 65520) return sign | 0x7c00;  // what is nearer to 65536 than to 65504
+    if (std::isinf(x)) return sign | 0x7c00;
     int exponent;
     const double fraction = std::frexp(size, &exponent);  // in [0.5, 1)
     const double steps = std::nearbyint(std::ldexp(fraction, 11)) - 1024;  // may carry: 1024
@@ -97,25 +98,21 @@ uint16_t to_bfloat16(double x) {
     return uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-template <class Convert>
-Bytes short_bytes_of(const Tensor& x, const std::string& dtype, double largest, Convert convert) {
-    Bytes bytes(size_t(x.size()) * 2);
+template <class T>
+T to(double x) {
+    return T(x);
+}
+
+// Converts each element. Throws if a finite one is larger than dtype's largest.
+template <class T>
+Bytes bytes_of(const Tensor& x, const std::string& dtype, double largest, T convert(double)) {
+    Bytes bytes(size_t(x.size()) * sizeof(T));
     for (int64_t i = 0; i < x.size(); i++) {
         const double value = x.data()[i];
         check(std::isinf(value) || !(std::fabs(value) > largest), "store: element ", i, " is ",
               value, "; the largest number of ", dtype, " is ", largest);
-        const uint16_t bits = convert(value);
-        std::memcpy(bytes.data() + i * 2, &bits, 2);
-    }
-    return bytes;
-}
-
-template <class T>
-Bytes bytes_of(const real* x, int64_t size) {
-    Bytes bytes(size_t(size) * sizeof(T));
-    for (int64_t i = 0; i < size; i++) {
-        const T value = T(x[i]);
-        std::memcpy(bytes.data() + i * int64_t(sizeof(T)), &value, sizeof(T));
+        const T converted = convert(value);
+        std::memcpy(bytes.data() + i * int64_t(sizeof(T)), &converted, sizeof(T));
     }
     return bytes;
 }
@@ -167,11 +164,11 @@ void check_places(std::vector<Place> places, int64_t data_size, const std::strin
 // ---- from and to Tensors ------------------------------------------------------------------------
 
 StoredTensor store(const Tensor& x, const std::string& dtype) {
-    if (dtype == "F32") return {dtype, x.shape(), bytes_of<float>(x.data(), x.size())};
-    if (dtype == "F64") return {dtype, x.shape(), bytes_of<double>(x.data(), x.size())};
-    if (dtype == "F16") return {dtype, x.shape(), short_bytes_of(x, dtype, 65504, to_half)};
-    if (dtype == "BF16")
-        return {dtype, x.shape(), short_bytes_of(x, dtype, 0x1.fep127, to_bfloat16)};
+    const Shape& shape = x.shape();
+    if (dtype == "F64") return {dtype, shape, bytes_of(x, dtype, DBL_MAX, to<double>)};
+    if (dtype == "F32") return {dtype, shape, bytes_of(x, dtype, FLT_MAX, to<float>)};
+    if (dtype == "F16") return {dtype, shape, bytes_of(x, dtype, 65504, to_half)};
+    if (dtype == "BF16") return {dtype, shape, bytes_of(x, dtype, 0x1.fep127, to_bfloat16)};
     fail("store: got ", dtype, "; it must be F64, F32, F16 or BF16");
 }
 

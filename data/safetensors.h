@@ -27,8 +27,8 @@ struct StoredTensor {
     Bytes bytes;  // as many as shape and dtype need
 };
 
-// Returns x as F64, F32, F16 or BF16, rounded to nearest even. Throws when a finite element
-// overflows.
+// Returns x as F64, F32, F16 or BF16, rounded to nearest even. Throws if a finite element is too
+// large for the type.
 StoredTensor store(const Tensor& x, const std::string& dtype = kRealDtype);
 StoredTensor store(const std::vector<int64_t>& integers);                    // I64, shape (n)
 

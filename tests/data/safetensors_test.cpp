@@ -278,7 +278,7 @@ TEST_CASE("safetensors: entries that are refused") {
     check_words(one("F32", "[1]", "[0,4,8]", 8), {"3 data_offsets"});
     check_words(one("F32", "[1]", "[0,4.0]", 4), {"data_offsets", "whole number"});
     check_words(one("F32", "[1]", "[-4,0]", 4), {"data_offsets -4 to 0"});
-    check_words(one("F32", "[0]", "[4,0]", 4), {"data_offsets 4 to 0"});
+    check_words(one("F32", "[0]", "[4,0]", 4), {"data_offsets 4 to 0 of 4 bytes"});
     check_words(one("F32", "[2]", "[0,8]", 7), {"data_offsets 0 to 8 of 7 bytes", "cut off"});
     check_words(one("F32", "[1]", "[0,18446744073709551615]", 4), {"whole number"});
     check_words(one("F32", "[3]", "[0,8]", 8), {"are 8 bytes", "F32 of shape (3) has 12"});
@@ -389,6 +389,10 @@ TEST_CASE("fault: 16-bit numbers are written as they were read, and rounded to t
         }
     CHECK(wrong == 0);
     CHECK_ERROR(store(full({2}, 65505), "F16"), "element 0 is 65505", "F16", "65504");
+    if (kDouble)
+        CHECK_ERROR(store(full({2}, real(1e300)), "F32"), "element 0 is 1e+300", "F32");
+    else
+        CHECK(store(full({2}, INFINITY), "F32").bytes.size() == 8);
 }
 
 TEST_CASE("fault: a header of any length is padded to a multiple of 8, and to no more") {
