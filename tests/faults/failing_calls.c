@@ -2,7 +2,7 @@
 // a full disk or a broken one. FAULT_MARK is a folder that it makes then, so that the caller knows.
 //
 // FAULT_CALL is write, fsync, rename, open or close, or one of two that are no failures: "short",
-// a write that takes one byte, and "interrupted", one that a signal ends before it has begun.
+// a write that takes one byte, and "interrupted", a write or fsync that a signal ends.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -53,7 +53,10 @@ ssize_t write(int fd, const void* bytes, size_t size) {
     return NEXT(write)(fd, bytes, size);
 }
 
-int fsync(int fd) { return is_ours(fd) && fails("fsync", EIO) ? -1 : NEXT(fsync)(fd); }
+int fsync(int fd) {
+    if (is_ours(fd) && (fails("fsync", EIO) || fails("interrupted", EINTR))) return -1;
+    return NEXT(fsync)(fd);
+}
 
 // As Linux does: the descriptor is closed, but what was written may be lost.
 int close(int fd) {
