@@ -320,7 +320,7 @@ struct Matcher {
     Positions repeat(const Expression& e, Positions now) {
         for (int64_t i = 0; i < e.least; i++) {
             const Positions next = match(e.parts[0], now);
-            if (next == now) break;  // more rounds change nothing
+            if (next == now) return now;  // more rounds change nothing
             now = next;
         }
         Positions ends = now;

@@ -98,7 +98,7 @@ TEST_CASE("reshape: writing through it counts as a change of the original") {
 TEST_CASE("reshape: shapes that do not fit") {
     const Tensor x = zeros({2, 3});
     CHECK_ERROR(reshape(x, {4}), "reshape", "(2, 3)", "(4)", "6");
-    CHECK_ERROR(reshape(x, {-1, 4}), "reshape", "(2, 3)", "(-1, 4)");
+    CHECK_ERROR(reshape(x, {-1, 4}), "reshape", "(2, 3)", "(-1, 4)", "no size for -1");
     CHECK_ERROR(reshape(x, {-1, -1}), "reshape", "(-1, -1)", "one dimension");
     CHECK_ERROR(reshape(x, {-2, -3}), "(-2, -3)", "negative");
     CHECK_ERROR(reshape(zeros({0, 3}), {0, -1}), "reshape", "(0, 3)", "(0, -1)");

@@ -205,7 +205,12 @@ TEST_CASE("fault: two files that a killed program replaced by half are put back"
         CHECK(as_text(read_file(folder / "b")) == "old");
         CHECK(folder.names() == std::vector<std::string>{"a", "b"});
     }
-    // One alone says nothing: the program was about to remove both, or to make both.
+    // A file that is written alone is replaced in one step: its old one is only what was left over.
+    write_file(folder / "a", {"new"});
+    write_file(folder / ("a.old" + digits), {"old"});
+    recover_files({folder / "a"});
+    CHECK(as_text(read_file(folder / "a")) == "new");
+    // One of two alone says nothing: the program was about to remove both, or to make both.
     write_file(folder / "a", {"new"});
     write_file(folder / ("b.old" + digits), {"old"});
     write_files({{folder / "a", {"newer"}}, {folder / "b", {"newer"}}});

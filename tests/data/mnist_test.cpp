@@ -58,6 +58,8 @@ TEST_CASE("mnist: files that do not belong together") {
 
     write_idx(labels, {2}, "\x07\x01");
     CHECK_ERROR(load(), labels, "2 labels", "3 images", images);
+    write_idx(labels, {4}, "\x07\x01\x01\x01");
+    CHECK_ERROR(load(), labels, "4 labels", "3 images", images);
     write_idx(labels, {3, 1}, "\x07\x01\x01");
     CHECK_ERROR(load(), labels, "(3, 1)", "labels have 1 dimensions");
 

@@ -251,4 +251,15 @@ TEST_CASE("fault: a quantised layer is frozen, its bias too") {
     }
 }
 
+TEST_CASE("fault: quantising a quantised model again changes nothing") {
+    Rng rng(32);
+    MLP model(5, 7, 3, 2, rng);
+    const Tensor x = normal({4, 5}, 0, 1, rng);
+    quantize_linear_layers(model, Quantization::kNF4);
+    NoGrad no_grad;
+    const Tensor before = model(x);
+    quantize_linear_layers(model, Quantization::kInt8);
+    CHECK(same_bits(model(x), before));
+}
+
 }  // namespace slim

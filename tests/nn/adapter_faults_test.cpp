@@ -327,6 +327,21 @@ TEST_CASE("fault: a pair of files that does not belong together is noticed") {
     CHECK(load_adapter(folder / "b").config.alpha == 64);
 }
 
+// The state between the two renames of a save: both old files have a second name.
+TEST_CASE("fault: after a save that was killed half way, loading gives the old adapter") {
+    AdapterFolder old, next;
+    next.config["lora_alpha"] = 60;
+    old.write();
+    next.write();
+    const std::string digits = "0123456789abcdef";
+    for (const char* name : {"/adapter_model.safetensors", "/adapter_config.json"})
+        std::filesystem::copy_file(old.path + name, old.path + name + ".old" + digits);
+    std::filesystem::copy_file(next.path + "/adapter_config.json",
+                               old.path + "/adapter_config.json",
+                               std::filesystem::copy_options::overwrite_existing);
+    CHECK(load_adapter(old.path).config.alpha == 6);
+}
+
 TEST_CASE("fault: task_type is written and read") {
     ScratchFolder folder;
     Rng rng(14);
