@@ -39,11 +39,11 @@ std::vector<int> read_ids(const std::string& path, int64_t vocab_size) {
 }
 
 Text split_text(const std::string& path, std::vector<int> ids, int64_t context) {
-    const int64_t size = int64_t(ids.size());
-    check(size / 10 > context, path, ": has ", size, " ids; a text needs more than ", 10 * context,
-          ", so that the tenth that is held out is longer than the context, ", context,
+    const int64_t size = int64_t(ids.size()), held_out = std::min(size / 10, int64_t(100'000));
+    check(held_out > context, path, ": has ", size, " ids, of which ", held_out,
+          " are held out; that must be more than the context, ", context,
           ". hint: name a longer text, or a smaller --context");
-    Text text{path, {}, {ids.end() - std::min(size / 10, int64_t(100'000)), ids.end()}};
+    Text text{path, {}, {ids.end() - held_out, ids.end()}};
     ids.resize(ids.size() - text.held_out.size());
     text.train = std::move(ids);
     return text;

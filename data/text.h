@@ -1,4 +1,5 @@
-// A text as ids of tokens: its bytes, or ids that a tokenizer has written to a file.
+// A text as ids of tokens (its bytes, or ids that a tokenizer has written to a file), its split in
+// two, and windows of it to train on.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,7 @@ std::vector<int> read_bytes(const std::string& path);
 // Throws unless each is below vocab_size.
 std::vector<int> read_ids(const std::string& path, int64_t vocab_size);
 
-// Splits a text in two: the end is held out. Throws unless both parts are longer than `context`.
+// Splits a text in two: the end is held out. Throws unless it is longer than `context`.
 Text split_text(const std::string& path, std::vector<int> ids, int64_t context);
 
 // Windows of a text: ids [count * length], and for each the id that follows it in the text.

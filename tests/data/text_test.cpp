@@ -40,7 +40,9 @@ TEST_CASE("split_text: the last tenth is held out, and must be longer than the c
     CHECK(text.held_out.size() == 10);
     CHECK(text.held_out.front() == 95);
     CHECK(split_text("x", std::vector<int>(1200000, 1), 9).held_out.size() == 100000);
-    CHECK_ERROR(split_text("x", ids, 10), "x: has 105 ids", "more than 100", "--context");
+    CHECK_ERROR(split_text("x", ids, 10), "x: has 105 ids", "10 are held out", "--context");
+    const std::vector<int> long_text(3'000'000, 1);
+    CHECK_ERROR(split_text("x", long_text, 150'000), "100000 are held out", "context, 150000");
 }
 
 TEST_CASE("windows: ids and the ids that follow them, everywhere in the text") {
