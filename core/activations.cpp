@@ -1,4 +1,4 @@
-// Functions applied to each element.
+// Functions of one tensor, element by element: relu, tanh, sigmoid, exp, log, sqrt; and dropout.
 #include <cmath>  // exp, log, sqrt, tanh
 
 #include "core/autograd.h"
@@ -18,7 +18,7 @@ struct ReluNode : Node {
         const real* dy = y.grad_data();
         const Tensor::GradSlot slot = inputs[0].grad_slot();
         real* dx = slot.data;
-        if (slot.beta == 0)  // the usual case, once per step: dx is written, not zeroed first
+        if (slot.beta == 0)  // the usual case: no gradient yet, so dx is written, not zeroed first
             for (int64_t i = 0; i < y.size(); i++) dx[i] = x[i] > 0 ? dy[i] : 0;
         else
             for (int64_t i = 0; i < y.size(); i++) dx[i] += x[i] > 0 ? dy[i] : 0;

@@ -38,7 +38,8 @@ struct Div {
     static constexpr bool reads_inputs = true;
     static real y(real a, real b) { return a / b; }
     static real da(real dy, real, real b) { return dy / b; }
-    // -dy a / b^2, in double: b^2 and each quotient leave float's range before the result does.
+    // -dy a / b^2, in double: in float, b^2 or a quotient could overflow, or become 0, although the
+    // result does not.
     static real db(real dy, real a, real b) { return real(-(double(dy) / b * (double(a) / b))); }
 };
 
@@ -47,7 +48,8 @@ struct ElementwiseNode : Node {
     ElementwiseNode(const Tensor& a, const Tensor& b) : Node(Op::name, {a, b}) {}
     void backward(const Tensor& y) override {
         const real* dy = y.grad_data();
-        // add and sub ignore a and b, which may have changed since: give them dy instead.
+        // add and sub do not use a and b, so a and b may have changed, and saved() would throw: dy
+        // only fills the argument.
         const real *a = Op::reads_inputs ? saved(0) : dy, *b = Op::reads_inputs ? saved(1) : dy;
         if (needs_grad(0)) {
             real* da = inputs[0].mutable_grad();

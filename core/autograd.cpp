@@ -122,13 +122,13 @@ void backward(const Tensor& y, const Tensor& dy, uint64_t up_to) {
             Tensor& x = order.back();
             const std::shared_ptr<Node> node = std::move(x.impl->node);
             x.impl->graph_used = true;
-            x.mutable_grad();  // zeros, should no user have passed anything on
+            x.mutable_grad();  // zeros, if no user of x has added anything
             node->backward(x);
             if (tracing()) trace_backward(*node, x);
             x.zero_grad();
         }
     } catch (...) {
-        // What has not run yet can serve another pass, which must not find half a gradient there.
+        // Nodes that have not run can serve another pass, which would add to these gradients.
         for (Tensor& x : order) x.zero_grad();
         throw;
     }

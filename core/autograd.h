@@ -32,7 +32,7 @@ struct Node {
         return inputs[i].defined() && inputs[i].requires_grad();
     }
     // Throws if an input began to require a gradient after this op ran: its gradient would be
-    // incomplete, because earlier ops on it left no node.
+    // incomplete, because ops that used it before that have left no node.
     void check_inputs() const;
 
     const char* op;              // for messages and printing: "relu"

@@ -6,7 +6,7 @@
 // add_col     x_ij + v_i   dy_ij        dv_i = sum_j dy_ij
 // mul_col     x_ij v_i     dy_ij v_i    dv_i = sum_j dy_ij x_ij
 //
-// scale_shift x_ij c_j + b_j is mul_row and add_row in one pass. DoRA applies its c by it.
+// scale_shift x_ij c_j + b_j is mul_row and add_row in one pass. DoRA scales by its c with it.
 #include "core/autograd.h"
 #include "core/ops.h"
 
@@ -107,7 +107,7 @@ Tensor scale_shift(const Tensor& x, const Tensor& c, const Tensor& b) {
           "; they must be equal");
     Tensor y(x.shape());
     const int64_t rows = x.size(0), cols = x.size(1);
-    const Tensor shift = b.defined() ? b : full(c.shape(), -0.0);  // x + -0 is x, for -0 too
+    const Tensor shift = b.defined() ? b : full(c.shape(), -0.0);  // +0 would turn -0 into +0
     const real *in = x.data(), *scales = c.data(), *shifts = shift.data();
     real* out = y.mutable_data();
     for (int64_t i = 0; i < rows; i++)

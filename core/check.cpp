@@ -1,4 +1,4 @@
-// Values in messages: to_text(), and fail(). See check.h.
+// to_text(): values as text, for messages. See check.h.
 #include "core/check.h"
 
 #include <cstdio>  // snprintf

@@ -1,5 +1,5 @@
 // How errors are made. Every mistake a user can make, a wrong shape, a truncated file, a bad
-// option, ends in one check(), which throws an Error whose text is built from the remaining
+// option, ends in check() or fail(). They throw an Error, whose text is built from the remaining
 // arguments:
 //
 //     check(k == x.size(1), "matmul: inner sizes differ: ", x.shape(), " times ", w.shape(), ...);

@@ -44,7 +44,8 @@ MatrixTarget add_to_grad(Tensor& x) {
 }
 
 // ---- threads ------------------------------------------------------------------------------------
-// On a small or narrow product, threads wait for one another longer than they work: it gets one.
+// On a small or narrow product, threads wait for one another longer than they work. So it is
+// computed by one thread.
 
 static int threads = openblas_get_num_threads();
 
@@ -83,8 +84,8 @@ void set_blas_threads(int n) {
 void blas_gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha) {
     const auto flag = [](MatrixView x) { return x.transposed ? CblasTrans : CblasNoTrans; };
     const auto stride = [](int64_t s) { return int(std::max(int64_t(1), s)); };  // BLAS: >= 1
-    // Our zeros are quicker than OpenBLAS's, which are 8 % of a training step. (Its kernels for
-    // small products write without zeros.)
+    // With beta = 0 OpenBLAS first fills C with zeros, slowly: 8 % of a training step. So C is
+    // filled here and beta is 1. (Its kernels for small products need no zeros.)
     if (c.beta == 0 && !blas_has_small_kernels()) {
         for (int64_t i = 0; i < c.rows; i++) std::fill_n(c.data + i * c.stride, c.cols, real(0));
         c.beta = 1;
@@ -96,8 +97,8 @@ void blas_gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha) {
 // ---- blocks -------------------------------------------------------------------------------------
 // For AVX-512, OpenBLAS has kernels that do not copy their operands first. They take at most 1e6
 // multiplications, with B transposed at most 1200 results, and never two transposed operands (see
-// its sgemm_small_kernel_permit_skylakex.c). So a medium product is cut into such blocks of C. Each
-// sum stays in one piece.
+// its sgemm_small_kernel_permit_skylakex.c). So a medium product is cut into such blocks of C. The
+// inner dimension is not cut: each element of C is still one sum.
 
 bool blas_has_small_kernels() {
     static const std::string_view core = openblas_get_corename();

@@ -19,7 +19,8 @@ struct MatrixView {
     MatrixView t() const { return {data, cols, rows, stride, !transposed}; }
 };
 
-// A matrix C [rows, cols] to write: the product plus beta C. With beta = 0 it may be uninitialised.
+// A matrix C [rows, cols], which becomes the product plus beta C. With beta = 0 it may be
+// uninitialised.
 struct MatrixTarget {
     real* data;
     int64_t rows, cols, stride;

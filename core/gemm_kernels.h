@@ -13,8 +13,9 @@ void blocked_gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha);
 bool blas_has_small_kernels();
 
 // Hand-written kernels for skinny products, such as LoRA's A and B. BLAS first copies its operands
-// into an order that it can multiply fast; where a matrix meets only 4 rows, that costs more than
-// the product. These take about half of its time. (Not used where BLAS has small kernels.)
+// into an order that it can multiply fast. When one operand has only 4 rows, the copy costs more
+// than the product. These kernels take about half of BLAS's time. (Not used where BLAS has small
+// kernels.)
 void thin_gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha);
 bool is_thin(MatrixView a, MatrixView b);  // whether thin_gemm takes such a product
 

@@ -1,4 +1,5 @@
-// The graph behind a tensor as a picture: text for Graphviz, to be drawn with
+// The graph behind a tensor as a picture: text for Graphviz, to be printed by a program and drawn
+// with `dot`. build/graph prints those of a LoRA and of a DoRA layer:
 //
 //     build/graph | dot -Tsvg > graph.svg
 //

@@ -18,8 +18,8 @@ static int64_t row_count(const Tensor& x, int64_t length) {
 }
 
 // log(sum_j e^x_j) = largest + log_rest of one row. The largest entry is taken out first, so that
-// no exponential overflows and at least one of them is 1. The two parts stay apart, and are
-// subtracted in turn: next to a largest of 1e9, say, their sum has no digits left for log_rest.
+// no exponential overflows and at least one of them is 1. The two parts are not added, but
+// subtracted one after the other: if largest is 1e9, a float cannot hold largest + log_rest.
 struct LogSumExp {
     real largest, log_rest;
     LogSumExp(const real* x, int64_t n) : largest(*std::max_element(x, x + n)) {

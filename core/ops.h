@@ -73,7 +73,7 @@ Tensor sum(const Tensor& x);  // shape ()
 Tensor sum(const Tensor& x, int64_t axis);
 Tensor mean(const Tensor& x);  // of nothing is NaN, as in PyTorch
 Tensor mean(const Tensor& x, int64_t axis);
-Tensor norm(const Tensor& x, int64_t axis);  // Euclidean; its gradient at a zero vector is 0
+Tensor norm(const Tensor& x, int64_t axis);  // Euclidean (x.norm(dim=axis)); no gradient at zero
 std::vector<double> squared_norms(const Tensor& x, int64_t axis);  // not differentiable
 
 // For backward functions: adds the sum of each column of dy [rows, cols] to sums [cols]; with x

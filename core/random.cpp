@@ -25,8 +25,8 @@ double Rng::uniform() { return double(bits() >> 11) * 0x1p-53; }
 double Rng::uniform(double low, double high) { return std::fma(high - low, uniform(), low); }
 
 // Ratio of uniforms (Kinderman and Monahan 1977): a point (u, v) drawn uniformly from the region
-// v^2 <= -4 u^2 ln u has a normal v / u. The logarithm only decides whether a point is inside, so
-// its last digit, where math libraries differ, does not reach the number.
+// v^2 <= -4 u^2 ln u has a normal v / u. The logarithm only decides whether a point is inside; it
+// is no part of the result.
 double Rng::normal() {
     const double half_height = 0.8577638849607068;  // sqrt(2 / e), the region's extent in v
     while (true) {

@@ -1,4 +1,4 @@
-// Gradients of single rows. See row_gradient.h.
+// Gradients of single rows, and Tensor::make_grad_dense(). See row_gradient.h.
 #include "core/row_gradient.h"
 
 #include <algorithm>  // sort, unique, lower_bound

@@ -15,8 +15,8 @@ struct RowGradient {
 };
 
 // Adds values [rows.size(), width] to the gradients of these rows of x; a row may occur repeatedly.
-// x then holds a RowGradient, until its dense gradient is asked for by grad(), grad_data() or
-// mutable_grad(); from then on it holds a dense one.
+// If x has a dense gradient, they are added to it. Else x holds a RowGradient, until a dense one is
+// asked for (grad(), grad_data(), mutable_grad(), grad_slot()).
 void add_grad_rows(Tensor& x, std::span<const int64_t> rows, const real* values);
 
 const RowGradient* row_gradient(const Tensor& x);  // null if x holds none

@@ -38,9 +38,9 @@ Pool& pool() {
     return *only;
 }
 
-// Live and kept blocks together stay below this many times the most that was ever alive. The
-// blocks of a step on batches of one size fit into half of that; batches of ever new sizes would
-// otherwise leave a block of every size behind.
+// Live and kept blocks together stay below this many times the most that was ever alive. Batches of
+// one size need at most half of that. Batches of ever new sizes would leave a block of every size
+// behind: at the limit, all kept blocks go back to the system.
 constexpr int64_t kKeep = 4;
 
 int64_t bytes_of(int64_t size) { return size * int64_t(sizeof(real)); }

@@ -2,8 +2,8 @@
 //
 // A training step makes and drops the same few dozen buffers again and again. malloc would hand out
 // fresh pages, which the system must zero; the pool hands out the buffer of that size that was
-// dropped last, still in the cache. So later steps of the same shapes allocate nothing. The pool
-// keeps at most a small multiple of the most that was ever in use.
+// dropped last, still in the cache. So later steps of the same shapes take no buffer from the
+// system. The pool keeps at most a small multiple of the most that was ever in use.
 #pragma once
 
 #include <cstdint>

@@ -28,7 +28,7 @@ struct TensorImpl {
     std::unique_ptr<RowGradient> row_grad;  // stands in for grad while only rows were added
     bool requires_grad = false;      // whether backward computes a gradient for it
     bool graph_used = false;         // its node has run backward and is gone
-    std::shared_ptr<Node> node;      // the op that made it; null for a leaf (parameter or input)
+    std::shared_ptr<Node> node;      // the op that made it; null for a leaf, and after backward
 
     TensorImpl() = default;
     ~TensorImpl();  // unlinks a long chain of ops without recursion

@@ -2,7 +2,7 @@
 //
 // A processor multiplies faster than it loads. So both loops work on tiles, some rows of one matrix
 // against some of the other, and use whatever they load for the whole tile. The size of a tile is a
-// template's argument: the compiler writes its loops out and keeps its numbers in registers.
+// template's argument: the compiler unrolls its loops and keeps its values in registers.
 #include "core/gemm_kernels.h"
 
 #include <algorithm>  // min
@@ -25,7 +25,7 @@ void add_rows(int64_t n, real alpha, const real* a, int64_t step_i, int64_t step
         for (int l = 0; l < kDepth; l++) weights[i][l] = alpha * a[i * step_i + l * step_l];
 #pragma omp simd
     for (int64_t j = 0; j < n; j++) {
-        real column[kDepth];  // read before C is written, which might be B for all GCC knows
+        real column[kDepth];  // read before C is written: GCC cannot know that they do not overlap
         for (int l = 0; l < kDepth; l++) column[l] = b[l * row_b + j];
         for (int i = 0; i < kRows; i++) {
             real sum = kFresh ? 0 : c[i * row_c + j];

@@ -1,10 +1,10 @@
-// A line for every op, as it is computed and as its gradient is:
+// A line for every op when it is computed, and one when its gradient is:
 //
 //     forward   relu          (64, 128) -> (64, 128)    0.011 ms
 //     backward  relu          (64, 128) -> (64, 128)    0.008 ms  |dy| 0.0183  |dx| 0.0121
 //
-// Off unless the environment has SLIM_TRACE=1, or a program calls set_trace(). record() and
-// backward() in autograd.cpp are the only callers, so every op is traced, new ones included.
+// Off unless the environment has SLIM_TRACE=1, or a program calls set_trace(). The lines are
+// printed by record() and backward() in autograd.cpp, so every op is traced, new ones included.
 #pragma once
 
 #include <cstdio>

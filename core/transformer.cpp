@@ -117,7 +117,8 @@ Tensor silu_mul(const Tensor& gate, const Tensor& up) {
 // (y_j, y_j') = R (x_j, x_j')         R = ((cos, -sin), (sin, cos)), j' = j + head_dim / 2
 // (dx_j, dx_j') = R^T (dy_j, dy_j'), a rotation by minus the angle
 
-// out += or = each head of in, rotated; the angles are those of the row's position in its sequence.
+// Forward: out = each head of in, rotated by the angles of the row's position in its sequence.
+// Backward: out += each head of in, rotated back.
 static void rotate(const real* in, real* out, int64_t rows, int64_t heads, int64_t time,
                    const Tensor& angles, bool is_backward) {
     const int64_t half = angles.size(1) / 2;
@@ -253,7 +254,7 @@ void softmax_row_backward(const real* p, real* ds, int64_t n) {
 
 struct CausalAttentionNode : Node {
     Heads at;
-    Tensor probabilities;  // [batch, heads, time, time], meaningless above the strips
+    Tensor probabilities;  // [batch, heads, time, time]; undefined to the right of the strips
     CausalAttentionNode(const Tensor& q, const Tensor& k, const Tensor& v, const Heads& at,
                         const Tensor& probabilities)
         : Node("causal_attention", {q, k, v}), at(at), probabilities(probabilities) {}
