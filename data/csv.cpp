@@ -45,7 +45,7 @@ bool is_number(std::string_view cell, float& value) {
     return error == std::errc() && end == cell.data() + cell.size() && std::isfinite(value);
 }
 
-// Whether the cell does not look like a number; nan and 1e99 do.
+// Whether the cell is not a number; nan and 1e99 count as numbers here.
 bool is_name(std::string_view cell) {
     float value = 0;
     const char* const end = cell.data() + cell.size();
@@ -99,7 +99,7 @@ CsvTable parse_csv(std::string_view text, const std::string& name, const std::st
     if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // the mark of some editors
 
     CsvTable table{.path = name, .label = label};
-    std::map<std::string, float> classes;  // in the order of their appearance
+    std::map<std::string, float> classes;  // name to number, in the order of their appearance
     char separator = ',';
     for (int64_t line = 1; !text.empty(); line++) {
         const std::string_view row = text.substr(0, text.find('\n'));

@@ -28,9 +28,9 @@ struct CsvTable {
     int64_t rows() const { return int64_t(lines.size()); }
 };
 
-// Reads a table. `label` names the labels' column, and then the first line is a header even if
-// some names in it are numbers; "" is the first column.
-// Throws a sentence with the line and the column of the first wrong cell.
+// Reads a table. `label` names the labels' column: then the first line is a header, even if some
+// names in it are numbers. If it is "", the labels are in the first column.
+// Throws an Error that names the line and the column of the first wrong cell.
 CsvTable read_csv(const std::string& path, const std::string& label = "");
 CsvTable parse_csv(std::string_view text, const std::string& name, const std::string& label = "");
 

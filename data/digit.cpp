@@ -220,8 +220,8 @@ Bytes digit_from_image(const GreyImage& picture, const std::string& name) {
     // A pixel's ink is the mean over the part of the picture that it covers. MNIST's pens drew
     // strokes of 2.5 pixels after scaling, 2 and more in five digits of six; a mouse on a large
     // canvas easily draws 0.2, a grey shadow that the network has never seen. So thin strokes are
-    // made 2 pixels wide. A stroke of width w, averaged over a window of s and then raised g times,
-    // is half full over a width of w + s - s / g; with the s and g below that is 2.
+    // made 2 pixels wide. A stroke of width w, averaged over a window of s and then multiplied by
+    // g, is half full over a width of w + s - s / g; with the s and g below that is 2.
     const double stroke = scale * m.stroke;
     const double window = stroke < 2 ? 2 - stroke / 2 : 1;
     const double gain = stroke < 2 ? 2 * window / stroke : 1;

@@ -13,7 +13,7 @@ constexpr int64_t kDigitSide = 28;
 
 // The digit in the picture as MNIST would show it: [28, 28], row-major, light ink on black,
 // centred. One digit per picture, on paper of about one brightness, ink darker or lighter than it.
-// Throws a sentence when nothing is drawn on the picture.
+// Throws when nothing is drawn on the picture.
 Bytes digit_from_image(const GreyImage& picture, const std::string& name);
 
 // Returns a warning if the picture does not look like one digit on paper, else "". (A network is

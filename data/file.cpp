@@ -115,7 +115,7 @@ namespace {
 // path.old<16 digits>, a second name of the old file. A writer holds a lock on the folder, so
 // what lies there when the lock is free was left by a process that was killed.
 
-// A lock on a folder, and the means to make the disk remember its names. Without the right to list
+// A lock on a folder. sync() makes the disk keep the folder's new names. Without the right to list
 // the folder there is neither.
 struct FolderLock {
     explicit FolderLock(const std::string& path)  // of a file in it
@@ -162,8 +162,8 @@ std::string target_of(const std::string& path) {
     return exists ? std::filesystem::canonical(path, error).string() : path;
 }
 
-// Tidies up after a process that was killed. If it had kept all of the old files, it may have
-// replaced some of them: all are put back.
+// Tidies up after a process that was killed. Of files that belong together, it may have replaced
+// only some: if every one has its .old, all of these are put back.
 void tidy_up(const std::vector<std::string>& targets) {
     for (const std::string& first : files_beside(targets[0], ".old")) {
         const std::string end = first.substr(targets[0].size());
@@ -171,7 +171,7 @@ void tidy_up(const std::vector<std::string>& targets) {
             return file_exists(target + end);
         });
         for (const std::string& target : targets) {
-            const std::string again = target + ".tmp" + random_digits();  // a name more
+            const std::string again = target + ".tmp" + random_digits();  // .old stays for now
             if (targets.size() > 1 && all && ::link((target + end).c_str(), again.c_str()) == 0)
                 std::rename(again.c_str(), target.c_str());
         }

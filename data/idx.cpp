@@ -8,7 +8,7 @@ namespace slim {
 
 IdxFile read_idx(const std::string& path) { return parse_idx(read_file(path), path); }
 
-// The product of the dimensions if they stood the other way round; -1 if it does not fit.
+// The product of the dimensions, read as little-endian; -1 if it overflows.
 static int64_t little_endian_size(const Bytes& bytes, size_t dims) {
     int64_t size = 1;
     for (size_t at = 4; at < 4 + 4 * dims; at += 4) {

@@ -22,7 +22,7 @@ struct IdxFile {
     std::vector<float> floats;  // the elements if they are floats, else empty
 };
 
-// Throws a sentence that begins with the file's name and says what is wrong, and what the file
+// Throws an Error that begins with the file's name and says what is wrong, and what the file
 // looks like when it is something else (gzip, a web page).
 IdxFile read_idx(const std::string& path);
 

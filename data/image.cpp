@@ -1,5 +1,5 @@
-// PNG and JPEG files. Decoding is stb_image's work; what it would believe or stumble over is looked
-// for first.
+// PNG and JPEG files. stb_image decodes them. Before that, headers are checked here for what it
+// would wrongly accept, or what would crash it.
 #include "data/image.h"
 
 #include <algorithm>  // clamp, max, min
@@ -84,7 +84,7 @@ std::string what_it_is(const Bytes& bytes) {
     return printable ? "; it looks like a text" : "";
 }
 
-// The number in `count` bytes, the largest part first; what is beyond the end counts as 0.
+// The big-endian number in `count` bytes; bytes beyond the end count as 0.
 int64_t number_at(const Bytes& bytes, size_t at, int count) {
     int64_t number = 0;
     for (; count > 0; count--, at++) number = number * 256 + (at < bytes.size() ? bytes[at] : 0);
@@ -146,8 +146,8 @@ Outline outline_of_png(const Bytes& bytes) {
     return outline;
 }
 
-// Each component of a frame says how many of its samples there are in a block across and down, in
-// half a byte each. stb_image 2.27 goes beyond its buffers when these do not divide the largest.
+// A byte holds each component's two sampling factors, across and down. stb_image 2.27 goes beyond
+// its buffers when a factor does not divide the largest.
 bool even_sampling(const Bytes& bytes, size_t frame) {
     const int64_t components = number_at(bytes, frame + 9, 1);
     for (int shift : {4, 0}) {

@@ -15,7 +15,7 @@ struct GreyImage {
 
 // A PNG or JPEG file of at most 64 MB and 4096 x 4096 pixels. Colours become their brightness; what
 // is transparent shows paper, white or, under light strokes, black. The orientation that a camera
-// notes in EXIF is applied. Throws one sentence when the file is something else, or broken.
+// notes in EXIF is applied. Throws when the file is something else, or broken.
 GreyImage read_image(const std::string& path);
 
 // The same from the file's bytes; errors call it `name`.

@@ -64,7 +64,7 @@ struct Builder : nlohmann::json_sax<json> {
     const std::string& name;
     Json root;
     size_t values = 0;
-    std::vector<Json*> open;  // from the root inwards; a list only grows while it is the innermost
+    std::vector<Json*> open;  // from the root inwards; valid, as only the innermost list grows
     std::string member;  // the key of the value to come
 };
 

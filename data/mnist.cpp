@@ -29,8 +29,8 @@ std::string data_folder(const std::string& folder) {
     return folder;
 }
 
-// The same file goes by several names: with '-' before idx in the original, with '.' in archives,
-// and of floats, with their type and dimensions.
+// The same file goes by several names: with '-' before idx in the original, with '.' in archives.
+// Files of floats end in idx2-float or idx3-float.
 std::string locate(const std::string& folder, const std::string& name,
                    const std::vector<std::string>& types) {
     const std::string usual = folder + "/" + name + "-" + types[0];

@@ -51,7 +51,8 @@ TensorFile parse_safetensors(std::span<const uint8_t> bytes, const std::string& 
 // Writes, byte for byte, what the reference library writes. PEFT wants metadata {"format": "pt"}.
 void write_safetensors(const std::string& path, const TensorFile& file);
 
-// The same as pieces for write_files(), which point into the header, filled here, and the file.
+// Returns the content as pieces for write_files(). They point into `header`, which is filled here,
+// and into `file`: both must outlive them.
 std::vector<std::string_view> safetensors_pieces(const std::string& path, const TensorFile& file,
                                                  std::string& header);
 
