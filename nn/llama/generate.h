@@ -10,8 +10,8 @@ struct Sampling {
     int64_t top_k = 0;       // draw from the k most likely ids alone; 0: from all
 };
 
-// Returns `count` ids that follow the prompt, each drawn given the ids before it, at most
-// context->length of them. Leaves the model's mode as it was.
+// Returns `count` ids that follow the prompt. Each is drawn given the ids before it, of which the
+// model sees the last context->length. Leaves the model's mode as it was.
 std::vector<int> generate(LlamaForCausalLM& model, std::vector<int> prompt, int64_t count,
                           const Sampling& sampling, Rng& rng);
 

@@ -2,6 +2,7 @@
 #include "nn/llama/llama.h"
 
 #include <algorithm>  // min
+#include <cmath>      // isfinite
 
 #include "core/ops.h"
 #include "core/transformer.h"
@@ -10,6 +11,35 @@
 #include "nn/recompute.h"
 
 namespace slim {
+
+// ---- configuration ------------------------------------------------------------------------------
+
+void LlamaConfig::check_valid() const {
+    const std::pair<const char*, int64_t> sizes[] = {
+        {"vocab_size", vocab_size},
+        {"hidden_size", hidden_size},
+        {"intermediate_size", intermediate_size},
+        {"num_hidden_layers", num_hidden_layers},
+        {"num_attention_heads", num_attention_heads},
+        {"num_key_value_heads", num_key_value_heads},
+        {"max_position_embeddings", max_position_embeddings}};
+    for (const auto& [name, size] : sizes)
+        check(size > 0 && size <= 1 << 24, name, ": ", size, "; it must be between 1 and ",
+              1 << 24);
+    check(num_attention_heads % num_key_value_heads == 0, "num_key_value_heads: ",
+          num_key_value_heads, "; it must divide num_attention_heads, which is ",
+          num_attention_heads);
+    check(head_dim > 0 || hidden_size % num_attention_heads == 0, "num_attention_heads: ",
+          num_attention_heads, "; without a head_dim, it must divide hidden_size, which is ",
+          hidden_size);
+    const int64_t width = head_dim ? head_dim : hidden_size / num_attention_heads;
+    check(width > 0 && width % 2 == 0 && width <= 1 << 16, "head_dim: ", width,
+          "; it must be even and at most 65536: RoPE rotates pairs of values");
+    check(std::isfinite(rms_norm_eps) && rms_norm_eps >= 0 && rms_norm_eps < 1,
+          "rms_norm_eps: ", rms_norm_eps, "; it must be between 0 and 1");
+    check(std::isfinite(rope_theta) && rope_theta > 0, "rope_theta: ", rope_theta,
+          "; it must be positive");
+}
 
 // ---- parts --------------------------------------------------------------------------------------
 

@@ -1,8 +1,6 @@
 // A Llama's files. See pretrained.h.
 #include "nn/llama/pretrained.h"
 
-#include <cmath>  // isfinite
-
 #include "data/json.h"
 #include "data/safetensors.h"
 #include "nn/adapters/adapter.h"
@@ -11,33 +9,6 @@
 namespace slim {
 
 // ---- config.json --------------------------------------------------------------------------------
-
-void LlamaConfig::check_valid() const {
-    const std::pair<const char*, int64_t> sizes[] = {
-        {"vocab_size", vocab_size},
-        {"hidden_size", hidden_size},
-        {"intermediate_size", intermediate_size},
-        {"num_hidden_layers", num_hidden_layers},
-        {"num_attention_heads", num_attention_heads},
-        {"num_key_value_heads", num_key_value_heads},
-        {"max_position_embeddings", max_position_embeddings}};
-    for (const auto& [name, size] : sizes)
-        check(size > 0 && size <= 1 << 24, name, ": ", size, "; it must be between 1 and ",
-              1 << 24);
-    check(num_attention_heads % num_key_value_heads == 0, "num_key_value_heads: ",
-          num_key_value_heads, "; it must divide num_attention_heads, which is ",
-          num_attention_heads);
-    check(head_dim > 0 || hidden_size % num_attention_heads == 0, "num_attention_heads: ",
-          num_attention_heads, "; without a head_dim, it must divide hidden_size, which is ",
-          hidden_size);
-    const int64_t width = head_dim ? head_dim : hidden_size / num_attention_heads;
-    check(width > 0 && width % 2 == 0 && width <= 1 << 16, "head_dim: ", width,
-          "; it must be even and at most 65536: RoPE rotates pairs of values");
-    check(std::isfinite(rms_norm_eps) && rms_norm_eps >= 0 && rms_norm_eps < 1,
-          "rms_norm_eps: ", rms_norm_eps, "; it must be between 0 and 1");
-    check(std::isfinite(rope_theta) && rope_theta > 0, "rope_theta: ", rope_theta,
-          "; it must be positive");
-}
 
 namespace {
 
@@ -126,7 +97,7 @@ Json config_to_json(const LlamaConfig& c) {
                         {"rms_norm_eps", c.rms_norm_eps},
                         {"rope_theta", c.rope_theta},
                         {"tie_word_embeddings", c.tie_word_embeddings},
-                        // No id ends a text: all 256 bytes are text. By default, 1 and 2 would.
+                        // Without these, transformers takes ids 1 and 2, which are bytes of a text.
                         {"bos_token_id", Json()},
                         {"eos_token_id", Json()}};
 }
