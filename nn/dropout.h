@@ -13,7 +13,7 @@ struct Dropout : Module {
     double p;  // the probability that an element becomes zero
     Rng rng;
 
-    Dropout(double p, Rng& seed) : p(p), rng(seed.bits()) {
+    Dropout(double p, Rng& rng) : p(p), rng(rng.bits()) {
         check(p >= 0 && p <= 1, "Dropout: p = ", p, "; the probability must be between 0 and 1");
     }
 

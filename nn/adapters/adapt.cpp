@@ -20,7 +20,8 @@ bool is_embedding(const Module* module) {
     return dynamic_cast<const Embedding*>(module) != nullptr;
 }
 
-// "embed, q_proj (4)": of more than ten, those whose last part is the same are counted.
+// For messages: "embed, q_proj (4)". If there are more than ten, modules with the same last part
+// become one entry with their number.
 std::string list_of(const std::vector<NamedModule>& modules) {
     const auto last = [](const NamedModule& m) { return m.name.substr(m.name.rfind('.') + 1); };
     const bool is_short = modules.size() <= 10;
@@ -79,7 +80,7 @@ std::shared_ptr<Linear> with_own_bias(const Linear& linear) {
     return std::make_shared<Linear>(linear.weight, bias);
 }
 
-// A copy that is trained whole. A quantised weight is restored first.
+// A copy that is trained whole. A quantised weight is dequantised first.
 ModulePtr trained_copy(const Module& module) {
     if (const auto* table = dynamic_cast<const Embedding*>(&module))
         return std::make_shared<Embedding>(trained_copy(table->weight), table->options);
@@ -88,20 +89,20 @@ ModulePtr trained_copy(const Module& module) {
                                     trained_copy(linear.bias));
 }
 
-ModulePtr adapter_around(const ModulePtr& base, const AdapterConfig& config, Rng& seed) {
+ModulePtr adapter_around(const ModulePtr& base, const AdapterConfig& config, Rng& rng) {
     if (auto table = std::dynamic_pointer_cast<Embedding>(base)) {
         if (config.method == Method::kLoRA)
-            return std::make_shared<EmbeddingWithLoRA>(table, config, seed);
-        return std::make_shared<EmbeddingWithDoRA>(table, config, seed);
+            return std::make_shared<EmbeddingWithLoRA>(table, config, rng);
+        return std::make_shared<EmbeddingWithDoRA>(table, config, rng);
     }
     auto linear = std::dynamic_pointer_cast<Linear>(base);
     if (config.bias != BiasTraining::kNone && linear->bias.defined())
         linear = with_own_bias(*linear);
     switch (config.method) {
-        case Method::kLoRA: return std::make_shared<LinearWithLoRA>(linear, config, seed);
-        case Method::kDoRA: return std::make_shared<LinearWithDoRA>(linear, config, seed);
+        case Method::kLoRA: return std::make_shared<LinearWithLoRA>(linear, config, rng);
+        case Method::kDoRA: return std::make_shared<LinearWithDoRA>(linear, config, rng);
         case Method::kDoRAMerged:
-            return std::make_shared<LinearWithDoRAMerged>(linear, config, seed);
+            return std::make_shared<LinearWithDoRAMerged>(linear, config, rng);
     }
     fail("attach: unknown method");
 }
@@ -120,7 +121,7 @@ void check_copyable(const std::vector<NamedModule>& modules, ModuleSelector& sel
 }  // namespace
 
 std::vector<AdaptedPlace> make_adapters(Module& model, ModuleSelector& selector,
-                                        const AdapterConfig& config, Rng& seed) {
+                                        const AdapterConfig& config, Rng& rng) {
     using Trained = AdaptedPlace::Trained;
     const std::vector<NamedModule> candidates = adaptable_modules(model);
     const std::vector<NamedModule> selected = select(candidates, selector);
@@ -134,7 +135,7 @@ std::vector<AdaptedPlace> make_adapters(Module& model, ModuleSelector& selector,
     };
     for (const NamedModule& m : selected)
         add(m, Trained::kAdapter, [&](const ModulePtr& base) {
-            return adapter_around(base, selector.config_for(m.name), seed);
+            return adapter_around(base, selector.config_for(m.name), rng);
         });
     for (const NamedModule& m : candidates) {
         const bool taken = std::any_of(places.begin(), places.end(),
@@ -160,9 +161,9 @@ AdapterConfig config_for(const AdapterConfig& config, const std::string& module)
     return ModuleSelector(config).config_for(module);
 }
 
-AdapterSet attach(Module& model, const AdapterConfig& config, Rng& seed) {
+AdapterSet attach(Module& model, const AdapterConfig& config, Rng& rng) {
     AdapterSet adapters(model);
-    adapters.add("default", config, seed);
+    adapters.add("default", config, rng);
     return adapters;
 }
 
@@ -194,10 +195,10 @@ void AdapterSet::exchange(ModulePtr AdaptedPlace::*from, ModulePtr AdaptedPlace:
             }
 }
 
-void AdapterSet::add(const std::string& name, const AdapterConfig& config, Rng& seed) {
+void AdapterSet::add(const std::string& name, const AdapterConfig& config, Rng& rng) {
     add(name, config, [&](Module& base) {
         ModuleSelector selector(config);
-        std::vector<AdaptedPlace> places = make_adapters(base, selector, config, seed);
+        std::vector<AdaptedPlace> places = make_adapters(base, selector, config, rng);
         check_all_used(selector);
         return places;
     });

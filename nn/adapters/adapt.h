@@ -1,5 +1,6 @@
-// Putting adapters into a model: attaching, switching, merging, freezing, and reporting what is
-// trained. Which modules are adapted, and how, is an AdapterConfig (adapter.h).
+// Putting adapters into a model: attaching, switching, merging; freezing and quantising its Linear
+// layers; reporting what is trained. Which modules are adapted, and how, is an AdapterConfig
+// (adapter.h).
 //
 //     AdapterSet adapters = attach(model, {.rank = 4, .alpha = 8}, rng);
 //     ... train ...
@@ -42,7 +43,7 @@ struct AdaptedPlace {
 // Makes what the configuration asks for, and leaves the model as it is. A module that is reached by
 // several names is adapted once. Throws when the model is adapted already.
 std::vector<AdaptedPlace> make_adapters(Module& model, ModuleSelector& selector,
-                                        const AdapterConfig& config, Rng& seed);
+                                        const AdapterConfig& config, Rng& rng);
 
 // Several adapters on one base, by name, of which one is active. All share the base's memory.
 // Switching exchanges modules, so it is instant, and disabling gives the base back to the bit. Each
@@ -55,7 +56,7 @@ public:
 
     // Freezes the model, and puts new adapters in the places that the configuration selects. They
     // are active then. On an error all is as it was.
-    void add(const std::string& name, const AdapterConfig& config, Rng& seed);
+    void add(const std::string& name, const AdapterConfig& config, Rng& rng);
     // The same with a custom factory, which calls make_adapters().
     using Maker = std::function<std::vector<AdaptedPlace>(Module& base)>;
     void add(const std::string& name, const AdapterConfig& config, const Maker& make);
@@ -94,7 +95,7 @@ private:
 };
 
 // Returns an AdapterSet with one adapter, called "default" as in PEFT.
-AdapterSet attach(Module& model, const AdapterConfig& config, Rng& seed);
+AdapterSet attach(Module& model, const AdapterConfig& config, Rng& rng);
 
 // Freezes the weight and bias of every Linear in the model, also those inside adapters. Adapters'
 // own parameters stay as they are. (The tutorials' function of this name.)
@@ -102,7 +103,7 @@ void freeze_linear_layers(Module& model);
 
 // Quantises and freezes every Linear of the model but those named in `exclude`, by their names or
 // the last parts of them: {"lm_head"} for QLoRA. Do this before attaching. Throws, and changes
-// nothing, when a weight is not finite or an excluded name is of no Linear.
+// nothing, when a weight is not finite or no Linear has an excluded name.
 void quantize_linear_layers(Module& model, Quantization kind,
                             const std::vector<std::string>& exclude = {});
 

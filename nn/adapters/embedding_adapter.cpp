@@ -12,24 +12,24 @@ namespace slim {
 // ---- the adapter's branch -----------------------------------------------------------------------
 
 LoRAEmbeddingLayer::LoRAEmbeddingLayer(const Embedding& table, const AdapterConfig& config,
-                                       Rng& seed)
+                                       Rng& rng)
     : config(config), lookup_options(table.options), rng(0) {
     config.check_valid();
     lookup_options.max_norm = 0;
     const Shape shape_A{table.weight.size(0), config.rank},
         shape_B{config.rank, table.weight.size(1)};
     if (config.init == InitA::kTutorial) {
-        A = normal(shape_A, 0, 0.02, seed);
+        A = normal(shape_A, 0, 0.02, rng);
         B = zeros(shape_B);
         if (const int padding = table.options.padding_idx; padding >= 0)
             std::fill_n(A.mutable_data() + padding * config.rank, config.rank, real(0));
     } else {
         A = zeros(shape_A);
-        B = normal(shape_B, 0, 1, seed);
+        B = normal(shape_B, 0, 1, rng);
     }
     A.set_requires_grad();
     B.set_requires_grad();
-    rng = Rng(seed.bits());
+    this->rng = Rng(rng.bits());
 }
 
 Tensor LoRAEmbeddingLayer::delta_weight() const { return slim::scale(matmul(A, B), scaling()); }
@@ -54,14 +54,14 @@ static std::shared_ptr<Embedding> expect_embedding(const ModulePtr& module) {
 }
 
 EmbeddingAdapter::EmbeddingAdapter(const ModulePtr& module, const AdapterConfig& config,
-                                   Rng& seed)
-    : embedding(expect_embedding(module)), lora(*embedding, config, seed) {}
+                                   Rng& rng)
+    : embedding(expect_embedding(module)), lora(*embedding, config, rng) {}
 
 EmbeddingAdapter::EmbeddingAdapter(int64_t num_embeddings, int64_t dim,
-                                   const AdapterConfig& config, Rng& seed,
+                                   const AdapterConfig& config, Rng& rng,
                                    EmbeddingOptions table)
-    : EmbeddingAdapter(std::make_shared<Embedding>(num_embeddings, dim, seed, table), config,
-                       seed) {}
+    : EmbeddingAdapter(std::make_shared<Embedding>(num_embeddings, dim, rng, table), config,
+                       rng) {}
 
 std::vector<AdapterTensor> EmbeddingAdapter::adapter_tensors() {
     std::vector<AdapterTensor> list{{"lora_embedding_A", &lora.A, true},
@@ -104,8 +104,8 @@ Tensor EmbeddingWithLoRA::lookup(std::span<const int> ids) {
 // input, and dora_scale() computes c without forming E + s A B.
 
 EmbeddingWithDoRA::EmbeddingWithDoRA(const ModulePtr& module, const AdapterConfig& config,
-                                     Rng& seed)
-    : EmbeddingAdapter(module, config, seed) {
+                                     Rng& rng)
+    : EmbeddingAdapter(module, config, rng) {
     m = initial_magnitude(embedding->weight, Axis::kIn);
 }
 

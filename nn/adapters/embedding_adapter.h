@@ -8,8 +8,9 @@
 // a token is then one row of it, which a lookup can copy, and the gradient can be sparse.
 //
 // A starts at zero and B at N(0, 1) (but see InitA::kTutorial), so that a fresh adapter changes
-// nothing and a row of A that is never looked up stays zero. So does the row of padding_idx, to
-// which no gradient goes: with LoRA it stays as in the table, with DoRA c scales it, as in PEFT.
+// nothing. With LoRA, a row of A that is never looked up stays zero. A's row of padding_idx gets no
+// gradient and stays zero too: that id's output is the table's row, which DoRA scales by c, as in
+// PEFT.
 // A's gradient is made as the table's options say (sparse, scale_grad_by_freq). max_norm is the
 // table's alone: A is never scaled down.
 //
@@ -30,7 +31,7 @@ struct LoRAEmbeddingLayer : Module {
     EmbeddingOptions lookup_options;
     Rng rng;  // for dropout
 
-    LoRAEmbeddingLayer(const Embedding& table, const AdapterConfig& config, Rng& seed);
+    LoRAEmbeddingLayer(const Embedding& table, const AdapterConfig& config, Rng& rng);
 
     double scaling() const { return config.scaling_factor(); }
     Tensor delta_weight() const;  // s A B [num_embeddings, dim], what merging adds to the table
@@ -47,8 +48,8 @@ struct EmbeddingAdapter : Adapter {
     LoRAEmbeddingLayer lora;
 
     // Around a module that must be an Embedding, or around a new one.
-    EmbeddingAdapter(const ModulePtr& embedding, const AdapterConfig& config, Rng& seed);
-    EmbeddingAdapter(int64_t num_embeddings, int64_t dim, const AdapterConfig& config, Rng& seed,
+    EmbeddingAdapter(const ModulePtr& embedding, const AdapterConfig& config, Rng& rng);
+    EmbeddingAdapter(int64_t num_embeddings, int64_t dim, const AdapterConfig& config, Rng& rng,
                      EmbeddingOptions table = {});
 
     // The table [num_embeddings, dim] with the adapter's change in it; differentiable.
@@ -73,11 +74,11 @@ struct EmbeddingWithLoRA : EmbeddingAdapter {
 // The exact gradient of a norm reaches every row of A: it is dense, and changes rows that were
 // never looked up. NormGradient::kDetached avoids both.
 //
-// The row of padding_idx is scaled by c like the others, as in PEFT; its row of A gets no gradient.
-// When max_norm scales rows of the table down, the norms of the columns change, and c with them:
-// look the needed rows up before merging.
+// When max_norm scales rows of the table down, the norms of the columns change, and c with them.
+// merged() scales all rows of its copy down: it equals the adapter only when every row with a
+// larger norm than max_norm has been looked up.
 struct EmbeddingWithDoRA : EmbeddingAdapter {
-    EmbeddingWithDoRA(const ModulePtr& embedding, const AdapterConfig& config, Rng& seed);
+    EmbeddingWithDoRA(const ModulePtr& embedding, const AdapterConfig& config, Rng& rng);
 
     std::string name() const override { return "EmbeddingWithDoRA"; }
     std::vector<Member> members() override {

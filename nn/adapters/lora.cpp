@@ -10,22 +10,22 @@ namespace slim {
 
 // ---- the adapter's branch -----------------------------------------------------------------------
 
-static Tensor initial_A(int64_t rank, int64_t in, InitA init, Rng& seed) {
+static Tensor initial_A(int64_t rank, int64_t in, InitA init, Rng& rng) {
     const double bound = 1 / std::sqrt(double(in));
     switch (init) {
-        case InitA::kKaiming: return uniform({rank, in}, -bound, bound, seed);
-        case InitA::kGaussian: return normal({rank, in}, 0, 1 / double(rank), seed);
-        case InitA::kTutorial: return normal({rank, in}, 0, 1 / std::sqrt(double(rank)), seed);
+        case InitA::kKaiming: return uniform({rank, in}, -bound, bound, rng);
+        case InitA::kGaussian: return normal({rank, in}, 0, 1 / double(rank), rng);
+        case InitA::kTutorial: return normal({rank, in}, 0, 1 / std::sqrt(double(rank)), rng);
     }
     fail("LoRA: unknown initialisation of A");
 }
 
-LoRALayer::LoRALayer(int64_t in_features, int64_t out_features, AdapterConfig config, Rng& seed)
+LoRALayer::LoRALayer(int64_t in_features, int64_t out_features, AdapterConfig config, Rng& rng)
     : config(config), rng(0) {
     config.check_valid();
-    A = initial_A(config.rank, in_features, config.init, seed).set_requires_grad();
+    A = initial_A(config.rank, in_features, config.init, rng).set_requires_grad();
     B = zeros({out_features, config.rank}).set_requires_grad();
-    rng = Rng(seed.bits());
+    this->rng = Rng(rng.bits());
 }
 
 Tensor LoRALayer::delta_weight() const { return scaling() * matmul(B, A); }
@@ -48,14 +48,14 @@ Tensor LoRALayer::project(const Tensor& x) const {
 
 // ---- around a Linear ----------------------------------------------------------------------------
 
-LinearAdapter::LinearAdapter(const ModulePtr& module, const AdapterConfig& config, Rng& seed)
+LinearAdapter::LinearAdapter(const ModulePtr& module, const AdapterConfig& config, Rng& rng)
     : linear(as_linear(module)),
-      lora(linear->in_features(), linear->out_features(), config, seed) {}
+      lora(linear->in_features(), linear->out_features(), config, rng) {}
 
 LinearAdapter::LinearAdapter(int64_t in_features, int64_t out_features,
-                             const AdapterConfig& config, Rng& seed, bool with_bias)
-    : LinearAdapter(std::make_shared<Linear>(in_features, out_features, seed, with_bias), config,
-                    seed) {}
+                             const AdapterConfig& config, Rng& rng, bool with_bias)
+    : LinearAdapter(std::make_shared<Linear>(in_features, out_features, rng, with_bias), config,
+                    rng) {}
 
 std::vector<AdapterTensor> LinearAdapter::adapter_tensors() {
     std::vector<AdapterTensor> list{{"lora_A.weight", &lora.A}, {"lora_B.weight", &lora.B}};

@@ -5,8 +5,8 @@
 // The product B A is a change of W of low rank; it is never formed while training. B starts at
 // zero, so a fresh adapter changes nothing.
 //
-// LoRALayer holds A and B. LinearAdapter holds a LoRALayer and the frozen Linear: it is the base of
-// LinearWithLoRA here and of both forms of DoRA in dora.h.
+// LoRALayer holds A and B. LinearAdapter holds a LoRALayer and the frozen Linear: it is the base
+// class of LinearWithLoRA here and of DoRA's two classes in dora.h.
 #pragma once
 
 #include "core/random.h"
@@ -21,7 +21,7 @@ struct LoRALayer : Module {
     AdapterConfig config;
     Rng rng;  // for dropout
 
-    LoRALayer(int64_t in_features, int64_t out_features, AdapterConfig config, Rng& seed);
+    LoRALayer(int64_t in_features, int64_t out_features, AdapterConfig config, Rng& rng);
 
     double scaling() const { return config.scaling_factor(); }
     Tensor delta_weight() const;  // s B A [out, in], what merging adds to W; differentiable
@@ -34,18 +34,18 @@ struct LoRALayer : Module {
     Tensor project(const Tensor& x) const;  // the branch, without dropout
 };
 
-// The base of LoRA and DoRA around a Linear.
+// The base class of LoRA and DoRA around a Linear.
 struct LinearAdapter : Adapter {
     std::shared_ptr<Linear> linear;
     LoRALayer lora;
 
-    // Around a module that must be a Linear, or around a new one; throws otherwise.
-    LinearAdapter(const ModulePtr& linear, const AdapterConfig& config, Rng& seed);
+    // Around this module (throws if it is not a Linear), or around a new Linear.
+    LinearAdapter(const ModulePtr& linear, const AdapterConfig& config, Rng& rng);
     LinearAdapter(int64_t in_features, int64_t out_features, const AdapterConfig& config,
-                  Rng& seed, bool with_bias = true);
+                  Rng& rng, bool with_bias = true);
 
     virtual Tensor merged_weight() const = 0;  // [out, in]; differentiable
-    Tensor base_weight() const;                // W, restored to float if it is quantised
+    Tensor base_weight() const;                // W, dequantised if it is quantised
 
     std::vector<Member> members() override { return {{"linear", *linear}, {"lora", lora}}; }
     const AdapterConfig& config() const override { return lora.config; }

@@ -77,8 +77,9 @@ void check_tensors(const TensorFile& file, const Shapes& expected) {
     }
 }
 
-// The shapes that a file without its base must have: A tells the number of inputs, B that of
-// outputs. A module that its configuration does not select is left out, and so is unexpected.
+// The shapes that the tensors must have, as far as the file tells without its base: A has the
+// number of inputs, B that of outputs. A module that the configuration does not select is left out,
+// and so is unexpected.
 Shapes expected_by(const LoadedAdapter& adapter, ModuleSelector& selector) {
     const AdapterConfig& config = adapter.config;
     Shapes expected;
@@ -142,8 +143,8 @@ void check_pair(const LoadedAdapter& adapter) {
                      "replaced");
 }
 
-// PEFT stores the weight of an adapted embedding or output layer beside the adapter. Where it is
-// not the base's, the adapter goes around a copy that holds the file's.
+// PEFT stores the weight of an adapted embedding or output layer beside the adapter. If it differs
+// from the base's, the adapter is put around a copy with the file's weight.
 void use_stored_base(const LoadedAdapter& adapter, const AdaptedPlace& place,
                      std::vector<std::string>& notes) {
     auto* of_linear = dynamic_cast<LinearAdapter*>(place.adapter());
@@ -174,9 +175,9 @@ void use_stored_base(const LoadedAdapter& adapter, const AdaptedPlace& place,
 
 // Makes the adapters that the configuration asks for, compares their names and shapes with the
 // file, and copies. The model stays as it is.
-std::vector<AdaptedPlace> make_loaded(Module& model, const LoadedAdapter& adapter, Rng& seed) {
+std::vector<AdaptedPlace> make_loaded(Module& model, const LoadedAdapter& adapter, Rng& rng) {
     ModuleSelector selector(adapter.config);
-    std::vector<AdaptedPlace> places = make_adapters(model, selector, adapter.config, seed);
+    std::vector<AdaptedPlace> places = make_adapters(model, selector, adapter.config, rng);
     Shapes expected;
     const auto tensors = trained_tensors(places, adapter.config.bias);
     for (const auto& [name, t] : tensors) {
@@ -294,7 +295,7 @@ LoadedAdapter load_adapter(const std::string& folder) {
     check_tensors(adapter.file, expected_by(adapter, selector));
     check(!adapter.layers.empty(), tensor_path, ": there is no adapter in it");
 
-    // PEFT writes all-linear as a list of names, and those that it left out are in the list, too.
+    // PEFT writes all-linear as a list of names, with excluded modules and modules_to_save in it.
     for (const std::string& target : adapter.config.target_modules)
         if (selector.is_excluded(target, true) || selector.is_saved_whole(target))
             selector.selects(target, true);
@@ -309,17 +310,17 @@ LoadedAdapter load_adapter(const std::string& folder) {
     return adapter;
 }
 
-AdapterSet attach_adapter(Module& model, const LoadedAdapter& adapter, Rng& seed) {
+AdapterSet attach_adapter(Module& model, const LoadedAdapter& adapter, Rng& rng) {
     AdapterSet adapters(model);
-    add_adapter(adapters, "default", adapter, seed);
+    add_adapter(adapters, "default", adapter, rng);
     return adapters;
 }
 
 void add_adapter(AdapterSet& adapters, const std::string& name, const LoadedAdapter& adapter,
-                 Rng& seed) {
+                 Rng& rng) {
     try {
         adapters.add(name, adapter.config,
-                     [&](Module& base) { return make_loaded(base, adapter, seed); });
+                     [&](Module& base) { return make_loaded(base, adapter, rng); });
     } catch (const Error& e) {
         fail(adapter.folder, ": not attached: ", e.what());
     }

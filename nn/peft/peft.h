@@ -4,7 +4,7 @@
 //     model = PeftModel.from_pretrained(base, "my_adapter")       # in Python, with the same base
 //
 //     LoadedAdapter adapter = load_adapter("from_the_cluster");   // and back
-//     attach_adapter(model, adapter, seed);
+//     attach_adapter(model, adapter, rng);
 //
 // adapter_config.json says what was adapted and how (PEFT's LoraConfig). adapter_model.safetensors
 // holds the tensors, each named "base_model.model." + the module's name + "." + one of
@@ -12,9 +12,10 @@
 //     lora_A.weight     (rank, in)              lora_B.weight     (out, rank)
 //     lora_embedding_A  (rank, num_embeddings)  lora_embedding_B  (dim, rank)
 //     lora_magnitude_vector  (out), of an Embedding (dim)         DoRA only
-//     base_layer.bias, bias  (out)              of an adapted and of another Linear, if trained
+//     base_layer.bias   (out)                   of an adapted Linear, if trained
+//     bias              (out)                   of another Linear, if trained
 //     base_layer.weight                         the adapted module's own, which PEFT adds at times
-//     weight, bias, and longer                  of modules_to_save
+//     weight, bias, or a longer path            the parameters of modules_to_save
 #pragma once
 
 #include <string>
@@ -27,8 +28,8 @@
 namespace slim {
 
 // Writes the active adapter; the configuration is derived from its layers. Either both files are
-// replaced or neither. PEFT knows one axis: DoRA with a magnitude per input is refused,
-// and can only be handed on merged. base_name is what PEFT finds the base by.
+// replaced or neither. PEFT knows one axis: DoRA with a magnitude per input is refused; merge it
+// and save the model instead. base_name is what PEFT finds the base by.
 void save_adapter(const std::string& folder, const AdapterSet& adapters,
                   const std::string& base_name = "");
 
@@ -59,11 +60,11 @@ LoadedAdapter load_adapter(const std::string& folder);
 // Attaches it, with the values of the file. Strict: what the configuration selects in the model and
 // what the file holds must be the same, to the name and the shape. On an error the model is
 // unchanged. Prints the notes on standard error.
-AdapterSet attach_adapter(Module& model, const LoadedAdapter& adapter, Rng& seed);
+AdapterSet attach_adapter(Module& model, const LoadedAdapter& adapter, Rng& rng);
 
-// The same as a new, active one among others.
+// The same, into a set that exists: adds it under this name and makes it the active one.
 void add_adapter(AdapterSet& adapters, const std::string& name, const LoadedAdapter& adapter,
-                 Rng& seed);
+                 Rng& rng);
 
 // Merges the adapter into the base's tensors. Needs no model: finds the weights by name and shape.
 // Each tensor keeps the base's dtype. Refuses what is not finite. Prints the notes on

@@ -23,7 +23,8 @@ Json peft_alpha(const AdapterConfig& config, bool use_rslora) {
 }
 
 // Returns a rank_pattern key that matches only this module. PEFT compares a key with the last parts
-// of names, too, and reads a dot as any character. Then the key is a pattern for the whole name.
+// of names, too, and reads a dot as any character. If the plain name would match another module,
+// the key is a pattern for the whole name.
 std::string pattern_key(const std::string& name, const std::vector<std::string>& names) {
     const std::string exact = "^" + escape_pattern(name);
     try {
@@ -64,8 +65,8 @@ Json targets_of(const std::vector<std::string>& names, Module& model) {
     return pattern;
 }
 
-// The configuration's value, or that of the first layer where no layer has it. Layers of another
-// value are written as exceptions.
+// The configuration's value; if no layer has it, the first layer's. Layers of another value are
+// written as exceptions.
 Json common_value(const Json& of_config, const std::vector<Json>& values) {
     const bool has = std::find(values.begin(), values.end(), of_config) != values.end();
     return has ? of_config : values[0];

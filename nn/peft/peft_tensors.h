@@ -1,4 +1,5 @@
-// The tensors of adapter_model.safetensors: their names, and what they are in a model.
+// The tensors of adapter_model.safetensors: their names, what they are in a model, copying them
+// into it; and texts for messages about them.
 #pragma once
 
 #include <map>
