@@ -16,14 +16,17 @@ namespace slim {
 // db = sum of dy's rows
 //
 // With LoRA's branch. Separate ops would write three matrices [batch, out]: product, scaled, sum.
-// Here gemm scales by s and accumulates into y:
+// Here gemm writes the branch into y, scaled by s, and then adds the base's product to it:
 //
-// h    = A xa^T            [rank, batch]       Everything thin lies in rows, so that there are long
-// y   += s h^T B^T         [batch, out]        loops along them: see core/gemm_kernels.h.
+// h    = A xa^T            [rank, batch]
+// y    = s h^T B^T         [batch, out], then y += x W^T + b
 // dB^T = s h dy            [rank, out]
 // dh   = s B^T dy^T        [rank, batch]
 // dA   = dh xa             [rank, in]
 // dxa  = dh^T A            [batch, in]
+//
+// A matrix with a side of length rank is held as `rank` long rows, for long inner loops
+// (core/thin.cpp).
 //
 // The bias is added to the finished product, while that is still in the cache. (Laying the bias
 // into y first and letting gemm add to it saves nothing, and rounds otherwise than add_row would.)

@@ -17,7 +17,7 @@ std::string join(const std::string& prefix, const std::string& name) {
 }
 
 // Calls f(path, member) for every member below the module, in PyTorch's order: a module's own
-// parameters first, then its children, depth first; both in order of description.
+// parameters first, then its children, depth first; both in the order of members().
 void walk(Module& module, const std::string& prefix,
           const std::function<void(const std::string&, const Member&)>& f) {
     const std::vector<Member> members = module.members();
@@ -49,8 +49,8 @@ size_t edit_distance(const std::string& a, const std::string& b) {
 
 }  // namespace
 
-// Names may come from files: the time is bounded, and a name of more than 200 characters is like
-// no other.
+// Names may come from files: the time is bounded, and names of more than 200 characters are not
+// compared.
 std::string nearest_name(const std::string& wanted, const std::vector<std::string>& names) {
     constexpr size_t kLongest = 200, kMaxWork = 100'000'000;
     std::string best;

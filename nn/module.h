@@ -79,7 +79,7 @@ struct Module {
     // ---- what derives from it
     Tensor operator()(const Tensor& x) { return forward(x); }
 
-    // In PyTorch's order: a module's own parameters, then those of its children, both as described.
+    // In PyTorch's order: a module's own parameters, then its children's, in members()' order.
     // A tensor or module that is reached by two names is listed once, under the first.
     std::vector<NamedParameter> named_parameters();
     std::vector<Tensor> parameters();

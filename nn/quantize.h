@@ -1,5 +1,5 @@
 // A frozen matrix in 8 or 4 bits per element (Dettmers et al. 2023, QLoRA, arXiv 2305.14314).
-// Products with it are in weight.h.
+// Products with it are in weight.h; quantize_linear_layers() in adapters/adapt.h quantises a model.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@ public:
     int64_t cols() const { return cols_; }
     Quantization kind() const { return kind_; }
     int64_t bytes() const;                           // of the codes and their scales
-    uint64_t version() const { return version_; }    // of its own, as tensors have one
+    uint64_t version() const { return version_; }    // never that of a tensor or another matrix
 
     void dequantize_rows(int64_t first, int64_t count, real* out) const;  // out [count, cols]
     Tensor dequantized() const;

@@ -84,8 +84,8 @@ struct CheckpointNode : Node {
             const GradMode with_grad(true);
             again = block(x);
         }
-        // The inner pass adds the captured tensors' gradients, and keeps their graph for the outer
-        // one. x's gradient is added to the input's.
+        // The inner pass stops at the captured tensors and keeps their graph for the outer pass.
+        // Then the gradient of x is added to the input's.
         slim::backward(again, y.grad(), up_to);
         if (!needs_grad(0)) return;
         const real* share = x.grad_data();

@@ -1,4 +1,4 @@
-// Sequential, modules one after another, and the multilayer perceptron made with it.
+// Sequential (modules one after another), and the multilayer perceptron, which is made with it.
 #pragma once
 
 #include "nn/module.h"
@@ -12,7 +12,7 @@ struct Sequential : Module {
     explicit Sequential(std::vector<ModulePtr> layers) : layers(std::move(layers)) {}
 
     // Child i, to read or to exchange; throws when there is none. An adapter goes in with
-    //     model.layers[0] = std::make_shared<LinearWithLoRA>(model.layers[0], options, rng);
+    //     model.layers[0] = std::make_shared<LinearWithLoRA>(model.layers[0], config, rng);
     ModulePtr& operator[](size_t i);
 
     std::string name() const override { return "Sequential"; }

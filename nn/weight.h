@@ -26,13 +26,13 @@ struct Weight : Tensor {
     uint64_t version() const { return quantized ? quantized->version() : Tensor::version(); }
     Tensor to_tensor() const;  // [out, in], without history; shares a dense weight's elements
 
-    // Calls use(first, rows) with rows [.., in] of W from row `first` on: with all of them, or with
-    // 64 restored ones at a time, so that a quantised weight never stands in memory whole.
+    // Calls use(first, rows) with rows [.., in] of W from row `first` on: with all of them, or, if
+    // W is quantised, with 64 dequantised rows at a time, so that products never need the whole W.
     template <class Use>
     void for_rows(Use use) const;
 
     void times_transposed(MatrixView x, MatrixTarget y) const;  // y = x W^T + beta y
-    void times(MatrixView g, MatrixTarget x) const;  // x = g W + beta x; g is not transposed
+    void times(MatrixView g, MatrixTarget x) const;  // x = g W + beta x; g: no transposed view
 
     std::vector<double> squared_norms(int64_t axis) const;  // of W's rows (axis 1) or columns (0)
 
@@ -45,7 +45,7 @@ void Weight::for_rows(Use use) const {
     if (!quantized) return use(0, view(*this));
     const int64_t at_once = 64;
     Tensor buffer({std::min(at_once, out()), in()});
-    for (int64_t first = 0; first == 0 || first < out(); first += at_once) {  // once without rows
+    for (int64_t first = 0; first == 0 || first < out(); first += at_once) {  // once if out() is 0
         const int64_t count = std::min(at_once, out() - first);
         quantized->dequantize_rows(first, count, buffer.mutable_data());
         use(first, {buffer.data(), count, in(), in()});

@@ -5,7 +5,7 @@ With one thread, times are the processor's, which other programs do not disturb.
 PyTorch gets what helps it: numbers too small for full speed are flushed to zero, tensors are in
 memory, gradients are set to None and not to zero, Adam is the fastest of its implementations, the
 garbage collector rests. The adapters are PEFT's own layers, without the wrapper around the model.
-PEFT has no magnitude per input; there, and beside its own, is the tutorials' merged form.
+PEFT has no magnitude per input; there, and beside its own, is the tutorials' definition.
 
 Up to two thirds of PyTorch's time on wide layers is page faults: the C library gives large blocks
 back to the system at each step. To see it without them:
@@ -175,15 +175,15 @@ def fastest(make_step, adapt, compiled):
 
 ROWS = [("full", "", full), ("frozen", "", frozen), ("LoRA", "PEFT", with_peft()),
         ("DoRA per output", "PEFT", with_peft(use_dora=True)),
-        ("DoRA per output", "merged form", merged_form(1)),
-        ("DoRA per input", "merged form", merged_form(0))]
+        ("DoRA per output", "by definition", merged_form(1)),
+        ("DoRA per input", "by definition", merged_form(0))]
 
 
 def all_cases():
     """(the name of a case of build/bench, what PyTorch does, a function that makes its step)"""
     for group, make_step in ("mnist", mnist_step), ("gpt", gpt_step):
         for name, form, adapt in ROWS:
-            if name == "frozen" or (group == "gpt" and form == "merged form"):
+            if name == "frozen" or (group == "gpt" and form == "by definition"):
                 continue
             for compiled in False, True:
                 how = (form + (", " if form else "") + ("compiled" if compiled else "eager"))

@@ -25,7 +25,7 @@ enum class BiasTraining { kNone, kAll, kLoRAOnly };  // of no Linear, of every o
 
 // What to adapt, and how. (PEFT: LoraConfig) The choices in which the sources of LoRA and DoRA
 // differ have the defaults of Hugging Face PEFT. The "from scratch" tutorials choose otherwise:
-// tutorial_preset(). A layer prints its rank, alpha and scaling, so that the two are not confused.
+// tutorial_preset(). A layer prints its rank, alpha and scaling: which of the two it has.
 struct AdapterConfig {
     Method method = Method::kLoRA;
 
@@ -45,12 +45,13 @@ struct AdapterConfig {
     std::string exclude_pattern = {};
 
     // Adapts only layers with these indices; empty: all. The index follows a word that matches
-    // layers_pattern (empty: any word), as 3 in "model.layers.3.fc1". Full names ignore this.
+    // layers_pattern (empty: any word), as 3 in "model.layers.3.fc1". A module whose full name is
+    // among the targets is adapted whatever its index.
     std::vector<int64_t> layers_to_transform = {};
     std::vector<std::string> layers_pattern = {};
 
-    // Options for single modules, by a pattern for the name or its last parts. The first match in
-    // alphabetical order counts. "^fc1" is the whole name.
+    // Options for single modules. A key is a pattern for the name or its last parts: "fc1" also
+    // matches a.fc1, "^fc1" only fc1. The first match in alphabetical order counts.
     std::map<std::string, int64_t> rank_pattern = {};
     std::map<std::string, double> alpha_pattern = {};
 
@@ -75,7 +76,7 @@ struct AdapterTensor {
     bool transposed = false;  // the file holds it the other way round
 };
 
-// A module with an adapter around it, which takes the place of the module that it adapts.
+// An adapter together with the module that it adapts, whose place in the model it takes.
 struct Adapter : Module {
     Tensor m;  // DoRA's magnitude; undefined in LoRA
     std::string set_name;  // the name under which an AdapterSet holds it; "" if none does
@@ -89,9 +90,9 @@ struct Adapter : Module {
     bool is_dora() const { return m.defined(); }
     std::string extra() const override;
 
-    // Computes with the merged weight from now on, at the base's cost. Later training does not
-    // change it: call unmerge_weights() first, which restores the adapter to the bit. Throws when
-    // the merged weight is not finite.
+    // Computes with a merged copy of the weight from now on, at the base's cost. To train on, call
+    // unmerge_weights() first: the adapter is as it was, to the bit. Throws when the merged weight
+    // is not finite.
     void merge_weights() { merged_form = merged(); }
     void unmerge_weights() { merged_form.reset(); }
     bool is_merged() const { return merged_form != nullptr; }

@@ -1,6 +1,6 @@
-// DoRA, merged and factored. See dora.h.
+// DoRA by its definition, and factored. See dora.h.
 //
-// The merged form costs three matrices of W's size per step, and its backward needs the full
+// The definition costs three matrices of W's size per step, and its backward needs the full
 // gradient of the weight, the very product that LoRA exists to avoid. None of that is necessary.
 // All that DoRA adds to LoRA is the vector c = m / n, because
 //
@@ -17,8 +17,8 @@ namespace slim {
 
 // ---- what both forms hold -----------------------------------------------------------------------
 
-DoRABase::DoRABase(const ModulePtr& module, const AdapterConfig& config, Rng& seed)
-    : LinearAdapter(module, config, seed) {
+DoRABase::DoRABase(const ModulePtr& module, const AdapterConfig& config, Rng& rng)
+    : LinearAdapter(module, config, rng) {
     m = initial_magnitude(linear->weight, config.axis);
 }
 
@@ -33,7 +33,7 @@ Tensor DoRABase::merged_weight() const {
 Tensor LinearWithDoRAMerged::forward(const Tensor& x) {
     if (is_merged()) return merged_form->forward(x);
     check(lora.config.dropout == 0, "LinearWithDoRAMerged: dropout ", lora.config.dropout,
-          "; the merged form has no adapter branch to drop from. hint: use LinearWithDoRA");
+          "; it forms W' and has no adapter branch to drop from. hint: use LinearWithDoRA");
     return slim::linear(x, merged_weight(), linear->bias);
 }
 
@@ -54,10 +54,11 @@ Tensor LinearWithDoRA::forward(const Tensor& x) {
 
     const bool fixed = !training && !grad_enabled();  // c stays what it is from call to call
     // c = m / n, by dora_scale(). Backward runs these ops in reverse: scale_shift gives dc,
-    // lora_linear dA and dB, and dora_scale turns dc into dm.
+    // lora_linear dA and dB, and dora_scale turns dc into dm (and, if exact, into more dA and dB).
     const Tensor c = scale_(fixed, W, A, B, m, s, lora.config.axis, lora.config.norm_gradient);
-    // While training, the branch sees xa = dropout(x). As in PEFT, the base sees x; only the terms
-    // with c - 1, A or B see xa.
+    // While training, the branch sees xa = dropout(x), and the base sees x, as in PEFT:
+    //     y = (x + (c - 1) . xa) W^T + s (c . xa) A^T B^T + b         per input
+    //     y = x W^T + (c - 1) . (xa W^T) + c . (s xa A^T B^T) + b     per output
     const Tensor xa = lora.input(x);
     if (lora.config.axis == Axis::kIn) {
         const Tensor scaled = scale_shift(xa, c);

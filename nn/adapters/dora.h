@@ -15,10 +15,10 @@
 
 namespace slim {
 
-// The base of both forms. m is [out] or [in], by config.axis. It starts at the norm of W, so that a
+// The base class of both. m is [out] or [in], by config.axis. It starts at the norm of W, so that a
 // fresh adapter changes nothing.
 struct DoRABase : LinearAdapter {
-    DoRABase(const ModulePtr& linear, const AdapterConfig& config, Rng& seed);
+    DoRABase(const ModulePtr& linear, const AdapterConfig& config, Rng& rng);
 
     Tensor merged_weight() const override;  // W'
 

@@ -36,7 +36,7 @@ Tensor initial_magnitude(const Weight& W, Axis axis) {
 // ---- magnitude_over_norm ------------------------------------------------------------------------
 // c = m / n        dm = dc / n, dn = -dc m / n^2        without a direction: c = 1, dm = dn = 0
 //
-// Divides by n twice: n^2 leaves float's range long before the quotients do.
+// Divides by n twice: n^2 could overflow, or become 0, although the quotients do not.
 
 struct MagnitudeOverNormNode : Node {
     MagnitudeOverNormNode(const Tensor& m, const Tensor& n) : Node("magnitude_over_norm", {m, n}) {}
@@ -66,7 +66,7 @@ Tensor magnitude_over_norm(const Tensor& m, const Tensor& n) {
 }
 
 // ---- dora_scale ---------------------------------------------------------------------------------
-// Write the low-rank product as coefficients times directions: row j of s B A is s sum_k B_jk A_k,
+// Write the low-rank product as coefficients times basis rows: row j of s B A is s sum_k B_jk A_k,
 // column j of it is s sum_k A_kj B_k. With the coefficients as K [rank, count] (B^T or A):
 //
 //     product = A W^T or B^T W                    [rank, count]
@@ -81,7 +81,7 @@ Tensor magnitude_over_norm(const Tensor& m, const Tensor& n) {
 //     t_j  = -s dc_j m_j / n_j^3                  (0 where the norm is detached)
 //     dK_j = t_j pull_j                           the coefficients' share
 //     Q_j  = t_j K_j                              [rank, count]
-//     per output: dA = Q V   = Q W + s (Q B) A    the directions' share
+//     per output: dA = Q V   = Q W + s (Q B) A    the basis's share
 //     per input:  dB = V Q^T = W Q^T + s B (A Q^T)
 
 struct DoraScaleNode : Node {
@@ -116,7 +116,7 @@ struct DoraScaleNode : Node {
         }
         if (gradient == NormGradient::kDetached) return;
 
-        // Step by step: n^3 leaves float's range long before the quotients do.
+        // Divides by n three times: n^3 could overflow, or become 0, although t does not.
         std::vector<real> t(size_t(count), 0);
         for (int64_t j = 0; j < count; j++) {
             const real n_j = n[size_t(j)];

@@ -17,14 +17,15 @@ enum class NormGradient { kExact, kDetached };  // detached: backward takes the 
 // a few epochs.) The bound is the eps of torch.nn.functional.normalize.
 inline bool has_direction(real norm) { return norm >= real(1e-12); }
 
-// The norms of W's rows (kOut) or columns (kIn), from which m starts: a parameter. Warns on stderr
-// and names those without a direction.
+// Returns what m starts at: the norms of W's rows (kOut) or columns (kIn), as a parameter. Warns on
+// stderr of those without a direction.
 Tensor initial_magnitude(const Weight& W, Axis axis);
 
 // c = m / n, element by element; 1, with no gradient, where n has no direction.
 Tensor magnitude_over_norm(const Tensor& m, const Tensor& n);
 
-// c = m / |W + s B A| along the axis. weight_norms are the SQUARED norms of W along the same axis.
+// c = m / |W + s B A| per output or input. weight_norms are W's SQUARED norms, of the same rows or
+// columns.
 // W [out, in], A [rank, in], B [out, rank] -> c [out] or [in]. Gradients go to m, A and B; a W that
 // requires one is an error.
 Tensor dora_scale(const Weight& W, const std::vector<double>& weight_norms, const Tensor& A,

@@ -1,4 +1,4 @@
-// The matcher. See pattern.h.
+// The parser and the matcher. See pattern.h.
 #include "nn/adapters/pattern.h"
 
 #include <algorithm>  // any_of
@@ -246,7 +246,7 @@ struct Parser {
                 return r.size() == 1 && r[0].first == r[0].last;
             };
             if (!is_one(low) || !is_one(high) || low[0].first > high[0].first)
-                refuse("a range of characters that ends before it begins, or has no ends");
+                refuse("a range needs one character at each end, in ascending order");
             ranges.push_back({low[0].first, high[0].first});
         }
         at++;

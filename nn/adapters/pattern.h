@@ -12,7 +12,7 @@
 //     ^ $                                      the beginning and the end of the name
 //     \. and other escaped punctuation         the character itself
 //
-// The rest of Python's syntax is refused by its name.
+// The rest of Python's syntax is refused with an error that names it.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +30,7 @@ public:
     explicit Pattern(const std::string& text);  // throws an Error that names what it cannot read
 
     // Whether the pattern matches the whole name. (Python: re.fullmatch) Adds the work to *steps,
-    // which names can share, and throws where that exceeds kMaxSteps.
+    // which several calls can share, and throws where that exceeds kMaxSteps.
     bool matches(const std::string& name, int64_t* steps = nullptr) const;
 
     struct Expression;

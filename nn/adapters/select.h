@@ -4,7 +4,8 @@
 //     "all-linear"     in a list: every Linear
 //     ".*\.fc[12]"     a pattern: every module whose whole name matches it (pattern.h)
 //
-// The rules are PEFT's, but PEFT ignores entries that match nothing; here attach() throws.
+// The rules are PEFT's, with two differences. PEFT ignores entries that match nothing; here
+// attach() throws. PEFT's all-linear leaves out a transformer's lm_head; here it is every Linear.
 #pragma once
 
 #include <map>

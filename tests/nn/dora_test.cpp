@@ -140,7 +140,7 @@ TEST_CASE("DoRA: exact and detached agree in y, dx and dm, and differ in dA and 
     }
 }
 
-TEST_CASE("DoRA: a step over a frozen weight does about LoRA's work, the merged form far more") {
+TEST_CASE("DoRA: a step over a frozen weight does about LoRA's work, the definition far more") {
     Rng rng(3);
     const int64_t batch = 64, in = 192, out = 160;
     const auto flops = [&](Module& layer, Tensor x) {
