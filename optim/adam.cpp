@@ -7,8 +7,8 @@
 //     w = w - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 //
 // m and v are running means; DoRA's magnitude m is one of the w. Optimizer::step() calls update()
-// for each parameter that has a gradient. One loop does all of it: at this size the root and the
-// division take the time, and for large models memory does.
+// for each parameter that has a gradient. One loop does all of it. For small models the square root
+// and the division take most of its time, for large ones memory access.
 #include "optim/adam.h"
 
 #include <cmath>  // pow, sqrt

@@ -81,7 +81,7 @@ std::string difference(const std::string& config, const std::string& other) {
     for (const std::string& part : settings(config))
         if (std::find(others.begin(), others.end(), part) == others.end())
             text += (text.empty() ? "" : ", ") + part;
-    return text.empty() ? "no more" : text;
+    return text.empty() ? "no other option" : text;
 }
 
 uint64_t hash(const void* data, size_t bytes, uint64_t h) {
@@ -188,7 +188,7 @@ std::string describe_data(const DataSet& images, int64_t batch_size, bool shuffl
     uint64_t bits = hash(images.pixels.data(), images.pixels.size(), 0);
     bits = hash(images.values.data(), images.values.size() * sizeof(float), bits);
     bits = hash(images.labels.data(), images.labels.size(), bits);
-    return to_text(images.count) + " images of " + to_text(images.rows) + " x " +
+    return to_text(images.count) + " items of " + to_text(images.rows) + " x " +
            to_text(images.cols) + " (fingerprint " + std::to_string(bits) + "), " +
            to_text(batch_size) + " per step, " + (shuffle ? "shuffled" : "in order");
 }

@@ -34,7 +34,7 @@ struct TrainState {
     bool frozen_from_checkpoint = false;  // else the frozen parameters are compared
 };
 
-// Returns a text that tells data sets and ways through them apart.
+// Returns a text that differs if the data, the batch size or the shuffling differ.
 std::string describe_data(const DataSet& images, int64_t batch_size, bool shuffle);
 
 // Returns a short text that differs, in practice, where a parameter or quantised weight differs.

@@ -1,4 +1,5 @@
-// LoRA+ (Hayou et al. 2024, arXiv 2402.12354): B learns faster than A.
+// LoRA+ (Hayou et al. 2024, arXiv 2402.12354): groups of parameters for Adam or AdamW, in which B
+// has a higher learning rate than A.
 #pragma once
 
 #include "nn/module.h"

@@ -45,8 +45,8 @@ void Optimizer::report_unreached() {
         Slot& slot = slots_[i];
         if (slot.reported || slot.steps > 0 || !slot.parameter.requires_grad()) continue;
         slot.reported = true;
-        list += (list.empty() ? "" : ", ") + to_text(i) + " of shape " +
-                to_text(slot.parameter.shape());
+        list += (list.empty() ? "" : ", ") + to_text(i) + " (shape " +
+                to_text(slot.parameter.shape()) + ")";
     }
     if (list.empty()) return;
     std::fprintf(stderr,

@@ -1,4 +1,5 @@
-// What the optimisers share: groups of parameters, each with options of its own.
+// The base of SGD and Adam: the loop over the parameters, their state, its checks, and groups of
+// parameters with options of their own.
 //
 //     Adam adam(model.parameters(), {.lr = 0.005});
 //     ...
@@ -14,8 +15,8 @@
 namespace slim {
 
 // An optimiser is a formula for one parameter; the loop over the groups, the state and the checks
-// are here. A parameter without a gradient is left as it is and has no state. One that is frozen
-// may be unfrozen later and is trained from then on, as in torch.
+// are here. A parameter without a gradient is left as it is; state is made at its first update. One
+// that is frozen may be unfrozen later and is trained from then on, as in torch.
 class Optimizer {
 public:
     virtual ~Optimizer() = default;
@@ -31,7 +32,7 @@ public:
 
     // ---- for checkpoints: optimizer_state.cpp
 
-    // state_dict(): the state, as "<parameter>.<k>". steps(): the updates of each parameter.
+    // state_dict(): "<i>.<k>" is tensor k of parameter i's state. steps(): updates per parameter.
     // check_state() throws unless load_state() would fit.
     std::map<std::string, Tensor> state_dict() const;
     std::vector<int64_t> steps() const;
@@ -56,8 +57,8 @@ protected:
     };
 
     // A stretch of a parameter that this step changes, and its gradient [count]: the whole
-    // parameter, or one row of it if the gradient is of rows. Rows without a gradient stay as they
-    // are: momentum and weight decay do not reach them, and their state waits.
+    // parameter, or one row if only some rows have a gradient (core/row_gradient.h). Rows without
+    // one stay as they are: momentum and weight decay do not reach them, and their state waits.
     // torch.optim.SparseAdam skips rows in the same way. It differs in eps, which it adds before
     // v's bias is corrected, and it has no weight decay.
     struct Piece {

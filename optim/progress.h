@@ -12,7 +12,7 @@ namespace slim {
 // written when the epoch ends.
 class ProgressLine {
 public:
-    // label is printed first. items: per epoch, and what they are called, "images".
+    // label is printed first. items: their number per epoch; item_name: "images".
     ProgressLine(const char* label, int64_t epochs, int64_t items, const char* item_name);
     void update(const TrainProgress& p);
 

@@ -18,8 +18,8 @@ double step_decay(int64_t step, StepDecay options) {
 
 double cosine_with_warmup(int64_t step, Cosine options) {
     check(step >= 0, "cosine_with_warmup: step ", step, "; the first is 0");
-    check(options.warmup >= 0 && options.total >= options.warmup, "cosine_with_warmup: ",
-          options.warmup, " steps of warmup in ", options.total, "; the total must not be less");
+    check(options.warmup >= 0 && options.total >= options.warmup, "cosine_with_warmup: warmup = ",
+          options.warmup, ", total = ", options.total, "; expected 0 <= warmup <= total");
     if (step < options.warmup) return double(step) / double(options.warmup);
     const double span = double(std::max(int64_t(1), options.total - options.warmup));
     const double done = std::min(1.0, double(step - options.warmup) / span);

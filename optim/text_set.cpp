@@ -50,7 +50,7 @@ double text_loss(Module& model, const std::vector<int>& text, int64_t context) {
         const int64_t left = last - first;
         const int64_t count = left < context ? left : std::min(at_once, left / context * context);
         Windows windows;
-        add_window(windows, text, first, count);  // windows one after another are one long window
+        add_window(windows, text, first, count);  // consecutive windows, all in one call
         const double loss = cross_entropy(model.lookup(windows.ids), windows.next).item();
         check(std::isfinite(loss), "text_loss: the loss is ", loss, " from token ", first,
               " on. hint: these parameters cannot predict anything; train with a smaller rate");

@@ -6,9 +6,9 @@
 
 namespace slim {
 
-// Windows that begin anywhere in a text. An epoch is a number of steps: a text is not walked
-// through in order. The items are tokens: a step of TrainOptions::batch_size tokens is made in
-// passes of `windows` windows.
+// Windows that begin anywhere in a text: it is not walked through in order. So an epoch is a chosen
+// number of forward passes, each on `windows` windows. The items are tokens: a step takes
+// TrainOptions::batch_size of them.
 class TextSet : public TrainingSet {
 public:
     // Keeps a reference to text. windows: per pass.

@@ -234,8 +234,8 @@ TrainReport train(Module& model, Optimizer& optimizer, TrainingSet& set, Rng& rn
                          with_files ? set.describe() : "", options.frozen_from_checkpoint};
     if (!options.resume.empty()) {
         load_checkpoint(options.resume, run, options.config);
-        check(p.items < items, options.resume, ": ", p.items, " ", set.item_name(), " of ", items,
-              " were seen in the epoch, which would have ended it");
+        check(p.items < items, options.resume, ": the checkpoint stands at ", set.item_name(), " ",
+              p.items, " of an epoch of ", items, ", which had ended");
         set.resume(p.position);
     }
     const auto save = [&] {

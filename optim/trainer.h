@@ -1,4 +1,4 @@
-// The training loop: over images (DataSet), or over anything else that is a TrainingSet.
+// The training loop, over a DataSet or any other TrainingSet; and evaluate().
 #pragma once
 
 #include <functional>
@@ -31,10 +31,10 @@ struct Pass {
     Tensor loss;  // mean over the items
     int64_t items = 0;
     int64_t correct = 0;  // items whose label had the largest logit
-    Tensor logits = {};   // kept by sets that have a guess()
+    Tensor logits = {};   // kept by sets with a guess(), to see whether all items get the same
 };
 
-// What is trained on: items, such as images or tokens, in epochs of passes.
+// What is trained on. An epoch is a number of forward passes over items, such as images or tokens.
 class TrainingSet {
 public:
     virtual ~TrainingSet() = default;
@@ -47,8 +47,8 @@ public:
     // The share of all items that the model predicts right, if that can be said.
     virtual std::optional<double> accuracy(Module&) const { return {}; }
 
-    // What guessing by the labels' shares alone would reach, to warn of a run that learns nothing.
-    // {0, 0}: no warning.
+    // What a guess would reach that knows only how frequent each label is, to warn of a run that
+    // learns nothing. {0, 0}: no warning.
     virtual Evaluation guess() const { return {0, 0}; }
 
     // The position, for a checkpoint. resume() goes on from it with the same passes.
@@ -83,8 +83,8 @@ struct TrainOptions {
     // Factor on the learning rate in each step, counted from 0. See schedule.h.
     std::function<double(int64_t step)> schedule = {};
 
-    // Images to evaluate the model on after each epoch, outside of its seconds. It does not change
-    // what is trained, to the bit.
+    // Images to evaluate the model on after each epoch. The time is not in EpochReport::seconds,
+    // and training gives the same bits as without.
     const DataSet* test = nullptr;
     bool evaluate_training_set = false;  // the same on the images that it is trained on
 

@@ -259,7 +259,7 @@ TEST_CASE("fault: checkpoint file: other data, or other batches of it, are refus
     OneEpoch first;
     Run run;
     first.images.pixels[20] ^= 1;
-    check_words(first.error_for(run), {"another data", "16 images of 3 x 3", "fingerprint"});
+    check_words(first.error_for(run), {"another data", "16 items of 3 x 3", "fingerprint"});
     first.images.pixels[20] ^= 1;
     first.images.labels[3] ^= 1;
     check_words(first.error_for(run), {"another data"});
@@ -293,7 +293,7 @@ TEST_CASE("fault: checkpoint file: states that no run can be in are refused") {
     end.tensors["progress"] = store(numbers);
     write_safetensors(first.file, end);
     Run run;
-    CHECK_ERROR(run.train(first.images, 2, "", first.file), "16 images of 16", "ended it");
+    CHECK_ERROR(run.train(first.images, 2, "", first.file), "images 16 of an epoch of 16", "ended");
 }
 
 TEST_CASE("fault: checkpoint file: lr_factor and the seconds of the epoch are kept") {

@@ -27,7 +27,7 @@ TEST_CASE("cosine_with_warmup: rises to 1, falls to 0, and stays there") {
     CHECK(cosine_with_warmup(12, options) == doctest::Approx(0));
     CHECK(cosine_with_warmup(99, options) == doctest::Approx(0));
     CHECK(cosine_with_warmup(0, {.warmup = 0, .total = 10}) == 1);
-    CHECK_ERROR(cosine_with_warmup(0, {.warmup = 9, .total = 3}), "9 steps of warmup in 3");
+    CHECK_ERROR(cosine_with_warmup(0, {.warmup = 9, .total = 3}), "warmup = 9, total = 3");
 }
 
 TEST_CASE("fault: schedules: steps before the first are errors; after the end it stays 0") {
