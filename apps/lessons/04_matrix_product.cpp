@@ -13,7 +13,8 @@
 //     y_01 = x_00 W_10 + x_01 W_11 + x_02 W_12 = 1*0 + 2*1 + 3*4 = 14
 //
 //   nudge W_12 by 1: y gains [[0, 3], [0, 6]], which is column 2 of x, in column 1 of y
-//   so dW_12 = dy_01 x_02 + dy_11 x_12 = 10*3 + 1000*6 = 6030
+//   so with dy = [[1, 10], [100, 1000]]:
+//     dW_12 = dy_01 x_02 + dy_11 x_12 = 10*3 + 1000*6 = 6030
 //
 //   dW by indices = [[401, 502, 603], [4010, 5020, 6030]]
 //   dy^T x        = [[401, 502, 603], [4010, 5020, 6030]]
@@ -73,7 +74,8 @@ int main() {
 
     // dy_ij stands for dL/dy_ij, what the loss gains per unit of y_ij. Here it is made up.
     const Tensor dy = tensor({1, 10, 100, 1000}, {kBatch, kOut});
-    std::printf("so dW_12 = dy_01 x_02 + dy_11 x_12 = 10*3 + 1000*6 = %g\n\n", 10. * 3 + 1000 * 6);
+    std::printf("so with dy = [[1, 10], [100, 1000]]:\n  dW_12 = dy_01 x_02 + dy_11 x_12 = "
+                "10*3 + 1000*6 = %g\n\n", 10. * 3 + 1000 * 6);
 
     // Backward. Add up all the places in which an input occurs:
     //

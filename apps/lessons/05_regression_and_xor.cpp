@@ -95,7 +95,7 @@ int main() {
     // quite wrong. Answering 0.5 four times costs 0.25 as well, and that is where training stops.
     //
     // Two layers bend the plane first. Each hidden value is relu(w x + b): zero on one side of its
-    // line, rising on the other. Two suffice:  a^b = relu(a + b) - 2 relu(a + b - 1).
+    // line, rising on the other. Two of them suffice:  a^b = relu(a + b) - 2 relu(a + b - 1).
     const Tensor x = tensor({0, 0, 0, 1, 1, 0, 1, 1}, {4, 2});
     const Tensor y = tensor({0, 1, 1, 0}, {4, 1});
     Sequential one({std::make_shared<Linear>(2, 1, rng), std::make_shared<Sigmoid>()});

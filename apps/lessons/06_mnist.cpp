@@ -51,7 +51,7 @@ static int lesson(int, char**) {
                 long(train_set.count), long(train_set.rows), long(train_set.cols),
                 long(test_set.count));
 
-    // One of them, every second row: to the network, a row of 784 numbers from 0 to 1.
+    // One of them, every second line of pixels. To the network it is 784 values from 0 to 1.
     const Batch example = batch_of(train_set, 0, 1);
     std::printf("the first one is a %d:\n", example.labels[0]);
     for (int64_t row = 4; row < 26; row += 2) {

@@ -1,6 +1,6 @@
 // Lesson 7: LoRA, changing a big matrix with two small ones.
 //
-// You will learn: LoRA from four ops: what it adds to a frozen layer, why it starts without
+// You will learn: LoRA from plain ops: what it adds to a frozen layer, why it starts without
 //   changing anything, why only one of its matrices may start at zero, and that it can learn a
 //   change of low rank completely. Then the library's layer, which is the same function in one op.
 //
@@ -39,7 +39,7 @@ static double largest(const Tensor& x) {
     return most;
 }
 
-// The layer, from four ops. It acts as if W were W + s B A, a matrix that is never formed:
+// The layer, from plain ops. It acts as if W were W + s B A, a matrix that is never formed:
 //
 //     y = x W^T + b + s (x A^T) B^T       x [batch, in], W [out, in], A [rank, in], B [out, rank]
 static Tensor lora(const Tensor& x, const Linear& base, const Tensor& A, const Tensor& B,
@@ -52,7 +52,8 @@ static Tensor lora(const Tensor& x, const Linear& base, const Tensor& A, const T
 int main() {
     const int64_t kIn = 8, kOut = 6, kRank = 2, kExamples = 64;
     // The scaling s = alpha / rank. B A is a sum of `rank` products. Dividing by the rank is meant
-    // to keep its size when the rank changes. (rsLoRA: by sqrt(rank), as independent products add.)
+    // to keep its size when the rank changes. (rsLoRA divides by sqrt(rank): a sum of `rank`
+    // independent products grows like sqrt(rank).)
     const double kAlpha = 4, s = kAlpha / kRank;
 
     // A layer that was trained before, y = x W^T + b, and that must not change.

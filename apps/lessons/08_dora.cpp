@@ -50,8 +50,8 @@ struct Parameters {
 static Tensor merged(const Parameters& p) { return mul_col(p.V(), p.m / norm(p.V(), 1)); }
 static Tensor dora(const Tensor& x, const Parameters& p) { return matmul_nt(x, merged(p)); }
 
-// Two false DoRA layers, as tutorials have them. This one computes a normalised output times m, and
-// then returns a sum without it (left out here). So m has no effect: it is LoRA.
+// Two false DoRA layers, as tutorials have them. The first computes a normalised output times m but
+// never uses it (that part is left out here). So m has no effect: it is LoRA.
 static Tensor drops_m(const Tensor& x, const Parameters& p) {
     return matmul_nt(x, p.W) + matmul_nt(matmul_nt(x, p.A), p.B);
 }
@@ -81,12 +81,12 @@ int main() {
     std::printf("             its columns have norms %.2f and %.2f\n", norm(p.W, 0).at({0}),
                 norm(p.W, 0).at({1}));
 
-    // 2. B A turns the rows; their norms stay 5 and 2, whatever B A is. LoRA changes both at once.
+    // 2. B A turns the rows, whose norms stay 5 and 2. In LoRA's V norm and direction both change.
     const Tensor x = tensor({1, 2, -1, 1, 0.5, 3}, {3, 2}), B = tensor({2, -1}, {2, 1});
     copy_values(tensor({1, 2}, {1, 2}), p.A), copy_values(B, p.B);
     show("LoRA's V:", p.V()), show("DoRA's W':", merged(p));
 
-    // 3. Three questions. LinearWithDoRA is the definition without forming V: see the appendix.
+    // 3. Four questions to each. LinearWithDoRA is the definition without forming V (appendix).
     std::printf("\nlayer                 dm   y - x W'^T   y(2x) - 2 y(x)   dB at B = 0\n");
     const auto question = [&](const char* name, const auto& f) {
         copy_values(B, p.B);

@@ -11,17 +11,17 @@
 // Expected output:
 //
 //   largest difference of the outputs
-//   a fresh adapter, from the base               0e+00
-//   a trained one, from the base                 2e-01
-//   the first adapter again, from what it was    0e+00
-//   disabled, from the base                      0e+00
-//   merged, from unmerged                        2e-08
+//   fresh adapter against base                   0e+00
+//   trained adapter against base                 2e-01
+//   first adapter again against before           0e+00
+//   disabled against base                        0e+00
+//   merged against unmerged                      2e-08
 //   unmerged again                               0e+00
 //
 //   (W + D) - D differs from W in 48 of 320 values
 //
-//   base in 8 bits: its outputs, up to 0.30, differ by 0.0011
-//   base in 4 bits: its outputs, up to 0.30, differ by 0.0361
+//   base in 8 bits: outputs differ by at most 0.0011, the largest is 0.30
+//   base in 4 bits: outputs differ by at most 0.0361, the largest is 0.30
 //   trainable params: 176 || all params: 852 || trainable%: 20.6573
 #include <algorithm>
 #include <cmath>
@@ -61,16 +61,16 @@ int main() {
         std::printf("%-44s %.0e\n", what, difference(model(x), expected));
     };
 
-    // Add: attach() freezes the model and puts adapters in the places of the layers that it
-    // selects. The first task adapts every Linear with LoRA, the second only the last one with
-    // DoRA.
+    // Add: add() freezes the model and puts adapters in the places of the layers that it selects.
+    // (attach() does the same for a single adapter.) The first task adapts every Linear with LoRA,
+    // the second only the last one with DoRA.
     std::printf("largest difference of the outputs\n");
     AdapterSet adapters(model);
     adapters.add("everywhere", {.rank = 2, .alpha = 4}, rng);
-    print("a fresh adapter, from the base", before);
+    print("fresh adapter against base", before);
     pretend_to_train(model, rng);
     const Tensor with_everywhere = model(x);
-    print("a trained one, from the base", before);
+    print("trained adapter against base", before);
     adapters.add("last", {.method = Method::kDoRA,
                           .rank = 1, .alpha = 2,
                           .target_modules = {"layers.4"}}, rng);
@@ -79,16 +79,16 @@ int main() {
 
     // Switch: only pointers to modules move, so it costs nothing, and what comes back is identical.
     adapters.activate("everywhere");
-    print("the first adapter again, from what it was", with_everywhere);
+    print("first adapter again against before", with_everywhere);
     adapters.disable();
-    print("disabled, from the base", before);
+    print("disabled against base", before);
 
     // Merge: with W' = W + s B A (or DoRA's) as its weight, a layer costs as much as the base.
     // x W'^T and x W^T + s (x A^T) B^T are equal on paper. But each product and each sum is
     // rounded to 24 bits, and the two forms round different ones: the last bits differ.
     adapters.activate("last");
     adapters.merge();
-    print("merged, from unmerged", with_last);
+    print("merged against unmerged", with_last);
     adapters.unmerge();
     print("unmerged again", with_last);
 
@@ -109,9 +109,9 @@ int main() {
         Rng same(1);
         MLP small(20, 16, 16, 4, same);  // the base once more
         quantize_linear_layers(small, kind);
-        std::printf("base in %s: its outputs, up to %.2f, differ by %.4f\n",
+        std::printf("base in %s: outputs differ by at most %.4f, the largest is %.2f\n",
                     kind == Quantization::kInt8 ? "8 bits" : "4 bits",
-                    difference(before, 0 * before), difference(small(x), before));
+                    difference(small(x), before), difference(before, 0 * before));
         attach(small, {.rank = 2, .alpha = 4}, rng);
         if (kind == Quantization::kNF4) std::printf("%s\n", trainable_report(small).c_str());
     }

@@ -63,7 +63,7 @@ static int lesson(int, char**) {
     };
     print("base", base);
 
-    // A pixel's weights in layer 0 now belong to another pixel. The exact change, W moved minus W,
+    // A pixel's weights in layer 0 now belong to another pixel. The exact change, (moved W) - W,
     // has full rank. But nearby pixels of a digit are alike, so a change of rank 16 already has
     // most of the effect on digits.
     for (Method method : {Method::kLoRA, Method::kDoRA}) {
@@ -78,7 +78,7 @@ static int lesson(int, char**) {
         print("  switched off", model);
     }
 
-    // All values, for comparison. The base is gone.
+    // All values, on a copy, for comparison. Here nothing can be switched off.
     MLP full(train_set.features(), 128, 256, 10, rng);
     full.load_state_dict(base.state_dict());
     train(full, moved_train, 300, 0.002);

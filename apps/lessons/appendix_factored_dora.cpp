@@ -1,4 +1,4 @@
-// Appendix: factored DoRA. Beyond LoRA it costs about rank / rows more work, here 12 %.
+// Appendix: factored DoRA. Beyond LoRA it costs about rank / batch size more work, here 12 %.
 //
 // You will learn: how LinearWithDoRA gets the norms of W + s B A, and the gradients through them,
 //   without forming that matrix. Each step is checked against the plain computation.
@@ -83,8 +83,8 @@ int main() {
     std::printf("step 2, forward without W'\n");
     compare("y", y, y_plain);
 
-    // Step 3, backward, as if n were a constant: LoRA's gradients with gc = g . c in g's place.
-    // (The paper stops here: NormGradient::kDetached.)
+    // Step 3, backward, as if n were a constant: LoRA's gradients with gc in g's place, which is g
+    // times c, column by column. (The paper suggests no more than this: NormGradient::kDetached.)
     const Tensor gc = mul_row(g, c);
     const Tensor dh = s * matmul(gc, B);                              // [batch, rank]
     const Tensor dx = matmul(gc, W) + matmul(dh, A);
