@@ -9,11 +9,11 @@ VARIANT := $(if $(filter double,$(REAL)),-double)$(if $(DEBUG),-debug)$(if $(SAN
 VARIANT := $(VARIANT)$(if $(PORTABLE),-portable)$(if $(COVERAGE),-coverage)$(if $(findstring clang,$(CXX)),-clang)
 BUILD   := build$(if $(VARIANT),/variant$(VARIANT))
 
-# No -ffast-math: NaN must stay NaN. errno and traps, which are never read, would cost vector code.
+# No -ffast-math: NaN must stay NaN. errno and traps are never read, and prevent vector code.
 FLAGS  = -std=c++20 -fopenmp-simd -Wall -Wextra -Werror -I. -MMD -MP
 # An unused variable only warns: it does not stop an experiment.
 FLAGS += $(addprefix -Wno-error=unused-,variable but-set-variable parameter function)
-# GCC 12 sees ghosts in inlined strings and variants; clang minds a loop that is no vector code.
+# GCC 12 gives false warnings about inlined strings; clang warns of a loop that is not vectorised.
 CLANG := $(findstring clang,$(shell $(CXX) --version 2>/dev/null))
 FLAGS += $(if $(CLANG),-Wno-pass-failed,-Wno-maybe-uninitialized -Wno-restrict)
 FLAGS += $(if $(DEBUG)$(COVERAGE),-O0 -g3,-O3 -g1 -fno-math-errno -fno-trapping-math)
@@ -21,7 +21,8 @@ FLAGS += $(if $(PORTABLE),,-march=native)
 FLAGS += $(if $(filter double,$(REAL)),-DSLIM_REAL_DOUBLE)
 FLAGS += $(if $(SAN),-O1 -fsanitize=address -fsanitize=undefined -fno-sanitize-recover=all)
 FLAGS += $(if $(COVERAGE),--coverage -fprofile-update=atomic)
-# One level for the whole library. Programs and tests spend their time in it: they compile faster.
+# One level for the whole library. Programs and tests spend their time in it: for their own code
+# -O1 and -O0 do, and compile faster.
 $(BUILD)/obj/apps/%: private FLAGS += $(if $(DEBUG)$(SAN)$(COVERAGE),,-O1)
 $(BUILD)/obj/tests/%: private FLAGS += -O0 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
 

@@ -43,7 +43,7 @@ int adapter(int argc, char** argv) {
         "  inspect DIR       what is in it, and how much it changes each module\n"
         "  check DIR         whether it is valid, and what PEFT would do with it\n"
         "  diff DIR OTHER    in what two of them differ\n"
-        "  merge DIR         writes --base with the adapter worked in to --out");
+        "  merge DIR         merges it into --base and writes the result to --out");
     options.add("base", base, "merge: the model that was adapted, safetensors", "FILE");
     options.add("out", out, "merge: where to write the merged model", "FILE");
     const std::vector<std::string> words = options.parse(argc, argv);

@@ -85,7 +85,7 @@ Task shifted(const Task& task, const TaskOptions& options, const std::string& ho
 
 DataSet sample_rows(const DataSet& set, int64_t count, int64_t seed) {
     if (count == 0) return set;
-    check(count <= set.count, "--samples: ", count, " of ", set.count, " rows");
+    check(count <= set.count, "--samples ", count, ": there are only ", set.count, " rows");
     Rng rng{uint64_t(seed)};
     std::vector<int64_t> order = rng.permutation(set.count);
     order.resize(size_t(count));

@@ -1,4 +1,5 @@
-// What the programs about adapting share: a task, taken from the options, and one trained model.
+// What mnist, shift, study and predict share: the options about data, a change of task (shifted),
+// training one copy of a base (adapt), and the mean over seeds.
 #pragma once
 
 #include <algorithm>  // max
@@ -23,17 +24,17 @@ struct Task {
 // The options about data.
 struct TaskOptions {
     std::string data = "data/mnist", test, label, scale = "standard";
-    std::string like;  // a CSV file whose columns and classes those of data must have; "": any
+    std::string like;  // a CSV file: data must have its columns and classes. "": no check
 
     void add_to(Options& options);
-    bool is_csv() const;  // any file; images are in a folder
+    bool is_csv() const;  // whether data is a file: images are in folders
     // Throws when the two sets do not fit each other. Without a test file, a fifth of the rows of
     // a CSV file, drawn at random, is for testing.
     Task load() const;
 };
 
-// The task after a change: of its images, see shifted() in data/dataset.h; or other data of the
-// same kind, in the folder or CSV file `how`; "fashion" is the folder data/fashion.
+// The changed task: its images changed (see shifted() in data/dataset.h), or other data of the same
+// kind from the folder or CSV file `how`; "fashion" is the folder data/fashion.
 Task shifted(const Task& task, const TaskOptions& options, const std::string& how);
 
 // Returns a random part of the rows, chosen by the seed; 0 stands for all.

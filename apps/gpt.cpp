@@ -71,8 +71,8 @@ Text Run::read(const std::string& path, const std::string& held_out) const {
     return {path, ids_of(path), ids_of(held_out)};
 }
 
-// Trains what requires a gradient. Ten lines of progress, after each of which a checkpoint is
-// written, from which --resume goes on.
+// Trains what requires a gradient. About ten lines of progress, to whole ones of which the steps
+// are rounded up. After each a checkpoint is written, from which --resume goes on.
 TextRow Run::fit(LlamaForCausalLM& model, const std::string& name, const Text& on, int64_t steps,
                  double lr, int64_t seed) {
     Rng rng{uint64_t(seed)};  // so that all ways of adapting see the same windows
@@ -118,7 +118,7 @@ void Run::evaluate(LlamaForCausalLM& model, TextRow row) {
 void Run::adapt(const Way& way, AdapterSet& adapters, int64_t seed) {
     const std::string name = way.name + (s.seeds == 1 ? "" : "-seed" + std::to_string(seed));
     const std::string folder = s.save + "/" + name;
-    // The best of those tried, for each: 0.002 to 0.006, and 0.002 to 0.02.
+    // The best of the rates tried: in full 0.002 to 0.006, with adapters 0.002 to 0.02.
     const double lr = s.adapt_lr > 0 ? s.adapt_lr : way.targets.empty() ? 0.004 : 0.006;
     if (way.targets.empty()) {  // full: a copy, for the base must stay
         LlamaForCausalLM copy(base->config);
@@ -191,8 +191,9 @@ int gpt(int argc, char** argv) {
     Settings& s = run.s;
     Options options("Pretrains a Llama on one text, then adapts it to another.");
     options.add("text", s.text, "text to pretrain on", "FILE");
-    options.add("val", s.val, "held-out text beside --text; else its last tenth", "FILE");
-    options.add("adapt", s.adapt, "text to adapt to; its last tenth is held out", "FILE");
+    options.add("val", s.val, "held-out text beside --text; else the last tenth of --text, at most "
+                "100,000 tokens", "FILE");
+    options.add("adapt", s.adapt, "text to adapt to; its end is held out in the same way", "FILE");
     options.add("ids", s.ids, "the texts are files of ids, not bytes");
     options.add_choice("preset", s.preset, "4 layers of 128, or 3 of 96", "small|tiny");
     options.add("layers", s.layers, "layers; 0: the preset's", 0, 1000);

@@ -1,6 +1,6 @@
 // Draws what the engine records: the graph of a small network, one layer with LoRA and one with
-// DoRA, each written as it is defined. (In training each is one op; see nn/linear.h.) The
-// README's picture is its output.
+// DoRA, each written as it is defined. (In training LoRA's layer is one op and DoRA's three: see
+// nn/adapters/dora.cpp.) The README's picture is its output.
 //
 // run:  build/graph | dot -Tsvg > apps/lessons/lora_dora_graph.svg
 #include <cstdio>
@@ -27,8 +27,8 @@ static int graph(int argc, char** argv) {
     LinearWithLoRA first(frozen(784, 128), adapter, rng);
     LinearWithDoRAMerged second(frozen(128, 10), adapter, rng);
 
-    // x asks for a gradient so that the picture is that of a layer inside a model: for the first
-    // layer, what the frozen weight does to x needs none, and no op of it is recorded.
+    // x asks for a gradient, as inside a model. Otherwise x W^T with a frozen W would need none,
+    // and would be missing from the picture.
     Tensor x = zeros({64, 784}).set_requires_grad();
     const Tensor h = first.linear->forward(x) + first.lora.forward(x);
     const Tensor loss = cross_entropy(second(h), std::vector<int>(64));

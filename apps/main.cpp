@@ -1,4 +1,5 @@
-// The main of a program that tests call, too. -DPROGRAM=mnist makes it that of build/mnist.
+// main() of the programs whose function the tests call, too: mnist, study, predict, adapter. It is
+// compiled once for each: -DPROGRAM=mnist makes that of build/mnist.
 #include "apps/program.h"
 
 namespace slim {

@@ -319,7 +319,7 @@ void check_options(const Settings& s) {
     refuse(!s.resume.empty() && s.quantize != "none" && s.base.empty(), "--resume",
            "a checkpoint does not hold the quantised base. hint: name it with --base");
     refuse(!s.adapter.empty() && !(s.resume + s.save).empty(), "--adapter with --resume or --save",
-           "the adapter is the start, and nothing else is saved. hint: leave them out");
+           "training starts from --adapter, and only --save-adapter saves. hint: leave them out");
     refuse(evaluates && !s.save_adapter.empty(), "--adapter with --save-adapter",
            "it is only evaluated. hint: train it further with --method lora or dora");
     refuse(!s.save_adapter.empty() && !is_adapter(s.method) && s.method != "all", "--save-adapter",
@@ -392,8 +392,8 @@ int mnist(int argc, char** argv) {
     options.add_choice("method", s.method, "what to train after the base",
                        "base|full|lora|dora|all");
     options.add_choice("preset", s.preset,
-                       "scaling, init, axis; peft also shuffles; else tutorial, with "
-                       "--shift peft",
+                       "defaults of scaling, init, axis and norm; peft also shuffles. If not "
+                       "given: tutorial, with --shift peft",
                        "tutorial|peft");
     options.add("rank", s.rank, "rank of the adapters", 1, 784);
     options.add("alpha", s.alpha, "alpha of the adapters' scaling", -1e6, 1e6);

@@ -147,7 +147,8 @@ static std::string chart(const std::vector<Row>& rows, const char* x_label, cons
 }
 
 static int pictures(int argc, char** argv) {
-    Options options("Writes the course's pictures: pictures FOLDER FILE, a file of lesson 11.");
+    Options options("Writes the course's pictures: pictures FOLDER FILE. The file is what\n"
+                    "build/lessons/11_what_adapters_do FILE writes.");
     const std::vector<std::string> paths = options.parse(argc, argv);
     check(paths.size() == 2, "pictures: expected a folder and the file that lesson 11 writes, got ",
           paths.size(), " arguments");

@@ -216,7 +216,7 @@ int predict(int argc, char** argv) {
     options.add("base", base, "parameters of the network, as mnist --save writes them", "FILE");
     options.add("adapter", adapter, "attach this adapter to it", "DIR");
     options.add("data", task.data, "MNIST, to train a network when there is no base; for rows, the "
-                "CSV file that the base was trained on, or the adapter if there is one", "PATH");
+                "CSV file that the adapter or, without one, the base was trained on", "PATH");
     options.add("label", task.label, "the column of labels in it, else the first", "NAME");
     options.add_choice("scale", task.scale, "how its columns were scaled", "standard|unit|none");
     options.add("brief", brief, "one line per picture, without the drawing");
@@ -232,8 +232,8 @@ int predict(int argc, char** argv) {
         try {
             if (path.ends_with(".csv")) {
                 read_csv(path, task.label);
-                check(!base.empty(), path, ": rows need a network of their own. hint: name the "
-                      "file that mnist --save wrote with --base");
+                check(!base.empty(), path, ": rows need a network of their own. hint: give --base "
+                      "FILE, the file that mnist --save wrote");
                 digits.emplace_back(path, Bytes());
                 continue;
             }

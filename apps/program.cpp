@@ -106,8 +106,8 @@ std::vector<std::string> Options::parse(int argc, char** argv) const {
     for (int code; (code = getopt_long(argc, argv, ":h", table.data(), &index)) != -1;) {
         if (code == 'h') code = kLong, index = int(options_.size());
         check(code != ':', argv[optind - 1], ": its value is missing. hint: see --help");
-        // Of a wrong one getopt leaves in optopt: kLong if it is ours and was given a value that it
-        // does not take, the letter of a short one ("r" of -rate), or 0.
+        // For a wrong option getopt sets optopt: to kLong if the option exists but takes no value,
+        // to the letter of a short option ("r" of -rate), or to 0.
         check(code == kLong || optopt != kLong, argv[optind - 1],
               ": this option takes no value. hint: see --help");
         check(code == kLong, optopt ? std::string{'-', char(optopt)} : argv[optind - 1],

@@ -44,8 +44,8 @@ private:
 };
 
 // Runs body(argc, argv) as a whole program: prepares the processor (one BLAS thread, denormal
-// numbers flushed to zero), and turns an Error into one sentence on stderr and status 1. So does
-// output that could not be written.
+// numbers flushed to zero), and turns an Error into one sentence on stderr and status 1. Output
+// that could not be written ends the same way.
 int run_program(int argc, char** argv, int (*body)(int, char**));
 
 // "1", "2", ... or "auto", which takes every core that this process may use. Returns the number.

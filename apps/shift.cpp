@@ -13,7 +13,7 @@ namespace {
 const char* const kMethods[] = {"scratch", "full", "lora", "dora"};
 constexpr double kRates[] = {0.0005, 0.001, 0.002, 0.005, 0.01};
 
-// The rate that classifies most of the held-out rows, the last sixth, right. Runs that collapsed
+// The rate with the best accuracy on the held-out rows, which are every sixth. Runs that collapsed
 // do not count.
 double best_rate(MLP& base, Adaptation how, const DataSet& rows, Rng rng) {
     std::vector<int64_t> kept, held_out;

@@ -1,5 +1,6 @@
 // A change of task: what fine-tuning, LoRA and DoRA make of a base when the data change, against
-// the base as it is and the same model trained from scratch.
+// the base as it is and the same model trained from scratch. The change itself is shifted() in
+// apps/experiment.h.
 #pragma once
 
 #include <functional>

@@ -1,7 +1,7 @@
 // Two studies of adapters on a changed task, as CSV files and a page of pictures.
 //
-// run:  build/study rank      how accuracy depends on the rank: the DoRA paper says that DoRA holds
-//                             at low ranks, where LoRA does not
+// run:  build/study rank      how accuracy depends on the rank: the DoRA paper says that DoRA keeps
+//                             its accuracy at low ranks, where LoRA does not
 //       build/study weights   what training does to the magnitude and the direction of each row of
 //                             a weight (the DoRA paper, section 3.2 and figure 2), and the singular
 //                             values of the change

@@ -229,7 +229,7 @@ Work three_copies(int64_t size) {
     };
 }
 
-// ---- a Llama: build/gpt's default, 16 windows of 128 bytes --------------------------------------
+// ---- a Llama: build/gpt's default model, 16 windows of 128 bytes --------------------------------
 
 constexpr int64_t kWindows = 16, kTime = 128, kHeads = 4, kHeadDim = 32;
 

@@ -195,7 +195,7 @@ int mnist_mpi(int argc, char** argv) {
         train(settings, rank, ranks);
         return 0;
     } catch (const std::exception& e) {
-        if (rank > 0) sleep(1);  // what is wrong on all ranks, rank 0 has said and ended by then
+        if (rank > 0) sleep(1);  // an error of all ranks is printed by rank 0, which ends all
         std::fflush(stdout);
         std::fprintf(stderr, "%s: rank %d: %s\n", argv[0], rank, e.what());
         MPI_Abort(MPI_COMM_WORLD, 1);

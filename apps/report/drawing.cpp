@@ -1,4 +1,4 @@
-// Drawing for the report. See drawing.h.
+// Tools for pages and pictures. See drawing.h.
 #include "apps/report/drawing.h"
 
 #include <algorithm>  // max, min, sort

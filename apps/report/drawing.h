@@ -1,5 +1,5 @@
-// Drawing for the report: text in HTML, bitmaps, and the frame of a chart in SVG. Tags are closed
-// as in XML, so that any XML parser can check the page.
+// Tools for pages and pictures: format(), text in HTML, bitmaps, and the frame of a chart in SVG.
+// Tags are closed as in XML, so that any XML parser can check the page.
 #pragma once
 
 #include <cmath>  // INFINITY

@@ -100,7 +100,7 @@ std::string results_table(const std::vector<Row>& rows) {
     return html + "</tbody>\n</table></div>\n</section>\n";
 }
 
-// Below all that the line does around its middle.
+// Puts the name under the middle of the line, below all points near it.
 Name below_middle(const std::vector<Name>& places) {
     Name name{(places.front().x + places.back().x) / 2 - 20, kTop, places[0].look};
     for (const Name& place : places)

@@ -3,6 +3,7 @@
 //
 // It is one HTML file with its pictures inside (SVG and small bitmaps), without scripts: it opens
 // from disk, offline, and looks the same in ten years. What is not in a Row is not on the page.
+// Row, one trained model and its figures, also serves the tables of mnist, shift and study.
 #pragma once
 
 #include <cstdint>
@@ -29,13 +30,13 @@ struct Mistake {
 struct LayerChange {
     std::string name;                        // "layers.0"
     Tensor weight, change, merged;           // W, s B A and the merged weight, each [out, in]
-    Tensor magnitude_before, magnitude_after;  // lengths of W's and the merged weight's
+    Tensor magnitude_before, magnitude_after;  // norms of W's and the merged weight's
     Axis axis;                               // rows (kOut) or columns (kIn)
 };
 
 // Everything about one model that only the report wants.
 struct ModelPictures {
-    int64_t rows = 0, cols = 0;                   // of an image; 0 if the rows are none
+    int64_t rows = 0, cols = 0;                   // of an image; 0 if the data are not images
     std::vector<std::vector<int64_t>> confusion;  // [label][predicted], counts of test images
     std::vector<Mistake> mistakes;                // the worst ones, the worst first
     std::shared_ptr<LayerChange> first_layer;     // null unless it looks at pixels and is adapted

@@ -264,7 +264,7 @@ TEST_CASE("predict: a line per picture with --brief, doubts, and rows of a CSV f
         CHECK(bad.status == 1);
         check_words(bad.err, {words});
     };
-    refused({folder / "new.csv"}, "name the file that mnist --save wrote with --base");
+    refused({folder / "new.csv"}, "give --base FILE");
     refused({folder / "new.csv", "--base", base, "--scale", "none"}, "the network takes 784");
     refused({folder / "new.csv", "--base", folder / "small.safetensors"}, "give --scale none");
     refused({kSeven, "--base", folder / "small.safetensors"}, "a network of 2 inputs");
