@@ -48,14 +48,14 @@ struct ElementwiseNode : Node {
     ElementwiseNode(const Tensor& a, const Tensor& b) : Node(Op::name, {a, b}) {}
     void backward(const Tensor& y) override {
         const real* dy = y.grad_data();
-        // add and sub do not use a and b, so a and b may have changed, and saved() would throw: dy
-        // only fills the argument.
+        // add and sub do not read a and b, which may have changed: saved() would throw. dy is
+        // passed in their place and not used.
         const real *a = Op::reads_inputs ? saved(0) : dy, *b = Op::reads_inputs ? saved(1) : dy;
         if (needs_grad(0)) {
             real* da = inputs[0].mutable_grad();
             for (int64_t i = 0; i < y.size(); i++) da[i] += Op::da(dy[i], a[i], b[i]);
         }
-        if (needs_grad(1)) {  // after da: in a * a both add to the same gradient
+        if (needs_grad(1)) {  // in a * a this is the same gradient: both loops add to it
             real* db = inputs[1].mutable_grad();
             for (int64_t i = 0; i < y.size(); i++) db[i] += Op::db(dy[i], a[i], b[i]);
         }

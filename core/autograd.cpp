@@ -128,7 +128,8 @@ void backward(const Tensor& y, const Tensor& dy, uint64_t up_to) {
             x.zero_grad();
         }
     } catch (...) {
-        // Nodes that have not run can serve another pass, which would add to these gradients.
+        // Results whose nodes have not run may hold a part of their gradient. Drop it: a later pass
+        // would add to it.
         for (Tensor& x : order) x.zero_grad();
         throw;
     }

@@ -6,7 +6,7 @@
 // add_col     x_ij + v_i   dy_ij        dv_i = sum_j dy_ij
 // mul_col     x_ij v_i     dy_ij v_i    dv_i = sum_j dy_ij x_ij
 //
-// scale_shift x_ij c_j + b_j is mul_row and add_row in one pass. DoRA scales by its c with it.
+// scale_shift x_ij c_j + b_j is mul_row and add_row in one pass. DoRA multiplies by c with it.
 #include "core/autograd.h"
 #include "core/ops.h"
 

@@ -1,6 +1,6 @@
 # How gdb shows tensors and the ops behind them. .gdbinit loads this file.
 #
-#     (gdb) print x      Tensor (2, 3) relu, requires_grad, grad yes, [0.1, -0.2, ...] nan: 0
+#     (gdb) print x      Tensor (2, 3) relu, requires_grad, grad yes, [0.1, 0, 2, 0, 0, 1.2] nan: 0
 #     (gdb) graph x      the tree of ops behind x; names its tensors $t0, $t1, ... to print later
 #     (gdb) grad x       the gradient of x, as a tensor is shown
 #

@@ -96,9 +96,9 @@ void blas_gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha) {
 
 // ---- blocks -------------------------------------------------------------------------------------
 // For AVX-512, OpenBLAS has kernels that do not copy their operands first. They take at most 1e6
-// multiplications, with B transposed at most 1200 results, and never two transposed operands (see
-// its sgemm_small_kernel_permit_skylakex.c). So a medium product is cut into such blocks of C. The
-// inner dimension is not cut: each element of C is still one sum.
+// multiplications, if B is transposed at most 1200 elements of C, and never two transposed operands
+// (see its sgemm_small_kernel_permit_skylakex.c). So a medium product is cut into such blocks of C.
+// The inner dimension is not cut: each element of C is still one sum.
 
 bool blas_has_small_kernels() {
     static const std::string_view core = openblas_get_corename();

@@ -33,7 +33,7 @@ MatrixTarget overwrite(Tensor& y);      // y [rows, cols]
 MatrixTarget add_to(Tensor& y);
 MatrixTarget add_to_grad(Tensor& x);  // x's gradient; the first product overwrites, later ones add
 
-// C = alpha A B + beta C. Throws when the sizes do not fit, or do not fit into 31 bits.
+// C = alpha A B + beta C. Throws when the sizes do not match, or one needs more than 31 bits.
 void gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha = 1);
 
 // What this thread has asked of gemm so far: tests count what a training step costs.

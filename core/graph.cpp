@@ -9,9 +9,9 @@ namespace slim {
 
 namespace {
 
-using Impl = TensorImpl;  // identifies a tensor; its handles are temporary
+using Impl = TensorImpl;  // its address is a tensor's key: handles come and go
 
-// A string of the DOT language: in it, only quotes and backslashes mean something.
+// A string of the DOT language: quotes and backslashes get a backslash, a line break becomes \n.
 std::string quoted(const std::string& text) {
     std::string result = "\"";
     for (char c : text) {

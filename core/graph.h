@@ -1,5 +1,5 @@
 // The graph behind a tensor as a picture: text for Graphviz, to be printed by a program and drawn
-// with `dot`. build/graph prints those of a LoRA and of a DoRA layer:
+// with `dot`. build/graph prints the graph of a small network, a LoRA and a DoRA layer:
 //
 //     build/graph | dot -Tsvg > graph.svg
 //

@@ -7,7 +7,7 @@
 
 namespace slim {
 
-// The rows of x along its last axis, and their length.
+// The length of x's rows along its last axis, and how many rows there are.
 static int64_t row_length(const char* op, const Tensor& x) {
     check(x.dim() >= 1, op, ": got a scalar; the tensor must have at least one axis");
     return x.size(-1);

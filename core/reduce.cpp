@@ -1,5 +1,5 @@
-// Sums, means and norms, over everything or along one axis; add_column_sums(), for the gradients of
-// biases and of vectors that scale columns (DoRA's c); squared_norms() for DoRA.
+// Sums and means, over everything or along one axis; norms along one axis; add_column_sums(), for
+// the gradients of biases and of vectors that scale columns (DoRA's c); squared_norms() for DoRA.
 //
 // An axis splits a row-major tensor into [outer, n, inner]: outer is the product of the sizes
 // before the axis, n its own size, inner the product of those after it. Element (o, k, i) lies at

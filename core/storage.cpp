@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::align_val_t kAlignment{64};
 
-// One pool for all threads, since a tensor may be dropped by another thread than made it.
+// One pool for all threads, since one thread may drop a tensor that another one made.
 struct Pool {
     std::mutex mutex;
     std::unordered_map<int64_t, std::vector<real*>> free_blocks;
@@ -39,8 +39,8 @@ Pool& pool() {
 }
 
 // Live and kept blocks together stay below this many times the most that was ever alive. Batches of
-// one size need at most half of that. Batches of ever new sizes would leave a block of every size
-// behind: at the limit, all kept blocks go back to the system.
+// one size stay below it. Batches of ever new sizes would leave a block of every size behind: at
+// the limit, all kept blocks go back to the system.
 constexpr int64_t kKeep = 4;
 
 int64_t bytes_of(int64_t size) { return size * int64_t(sizeof(real)); }

@@ -10,8 +10,9 @@
 
 namespace slim {
 
-// Each file that includes this refers to the constant beside its element type. A program built for
-// the other type than its library then fails to link, instead of reading past the end of arrays.
+// Each file that includes this refers to one of two constants, one per element type. The library
+// has the constant of its own type. So a program of the other type does not link; otherwise it
+// would read past the end of arrays.
 #ifdef SLIM_REAL_DOUBLE
 using real = double;  // make REAL=double: the gradient checks run in this build
 extern const char this_library_was_built_with_REAL_double;

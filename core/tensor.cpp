@@ -150,7 +150,7 @@ TensorImpl::~TensorImpl() {
         pending.pop_back();
         if (last.use_count() > 1) continue;  // another owner holds it, and with it the rest
         for (Tensor& slot : last->inputs) {
-            Tensor input = std::move(slot);  // one by one: for x + x, only the second is alone
+            Tensor input = std::move(slot);  // one by one: in x + x, the second is x's last owner
             if (input.impl && input.impl.use_count() == 1 && input.impl->node)
                 pending.push_back(std::move(input.impl->node));
         }

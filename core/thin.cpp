@@ -1,7 +1,7 @@
 // Hand-written kernels for skinny products, such as LoRA's A and B. See gemm_kernels.h.
 //
-// A processor multiplies faster than it loads. So both loops work on tiles, some rows of one matrix
-// against some of the other, and use whatever they load for the whole tile. The size of a tile is a
+// A processor multiplies faster than it loads. So both kernels below work on tiles, some rows of
+// one matrix with some of the other, and use each loaded value for the whole tile. Its size is a
 // template's argument: the compiler unrolls its loops and keeps its values in registers.
 #include "core/gemm_kernels.h"
 
@@ -114,7 +114,8 @@ void dots_product(MatrixView a, MatrixView b, MatrixTarget c, real alpha) {
 }  // namespace
 
 // ---- dispatch -----------------------------------------------------------------------------------
-// C [m, n] = A [m, k] B [k, n]. A side is thin up to 8, and a row is long from 64 on. Two forms:
+// C [m, n] = A [m, k] B [k, n], of at most 1e6 multiplications. A side is thin up to 8, and a row
+// is long from 64 on. Two forms:
 //     by rows: B not transposed, m or k at most 8, n at least 64;
 //     by dots: A not transposed, B transposed, m or n at most 8, k at least 64.
 

@@ -3,8 +3,8 @@
 //     forward   relu          (64, 128) -> (64, 128)    0.011 ms
 //     backward  relu          (64, 128) -> (64, 128)    0.008 ms  |dy| 0.0183  |dx| 0.0121
 //
-// Off unless the environment has SLIM_TRACE=1, or a program calls set_trace(). The lines are
-// printed by record() and backward() in autograd.cpp, so every op is traced, new ones included.
+// Off unless SLIM_TRACE is set in the environment (and not to 0), or a program calls set_trace().
+// record() and backward() in autograd.cpp print the lines, so every op is traced, also new ones.
 #pragma once
 
 #include <cstdio>
@@ -13,7 +13,7 @@
 
 namespace slim {
 
-// Where the lines go, of all threads; null turns tracing off. At the start: stderr with
+// Where the lines of all threads go; null turns tracing off. At the start: stderr with
 // SLIM_TRACE=1, else null.
 void set_trace(std::FILE* out);
 bool tracing();

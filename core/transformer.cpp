@@ -254,7 +254,7 @@ void softmax_row_backward(const real* p, real* ds, int64_t n) {
 
 struct CausalAttentionNode : Node {
     Heads at;
-    Tensor probabilities;  // [batch, heads, time, time]; undefined to the right of the strips
+    Tensor probabilities;  // [batch, heads, time, time]; not written to the right of the strips
     CausalAttentionNode(const Tensor& q, const Tensor& k, const Tensor& v, const Heads& at,
                         const Tensor& probabilities)
         : Node("causal_attention", {q, k, v}), at(at), probabilities(probabilities) {}

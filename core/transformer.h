@@ -1,5 +1,6 @@
-// The ops of a transformer, on matrices whose rows are the positions of one sequence after another:
-// [batch * time, width]. The heads of a position stand side by side in its row.
+// The ops of a Llama: rms_norm, silu_mul, rope, causal_attention. Each row of a matrix
+// [batch * time, width] is one position: first those of sequence 0, then of sequence 1, and so on.
+// The heads of a position stand side by side in its row.
 #pragma once
 
 #include "core/tensor.h"

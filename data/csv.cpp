@@ -45,7 +45,7 @@ bool is_number(std::string_view cell, float& value) {
     return error == std::errc() && end == cell.data() + cell.size() && std::isfinite(value);
 }
 
-// Whether the cell is not a number; nan and 1e99 count as numbers here.
+// Whether the cell is a name: not empty and not a number. nan and 1e99 count as numbers here.
 bool is_name(std::string_view cell) {
     float value = 0;
     const char* const end = cell.data() + cell.size();

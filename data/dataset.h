@@ -17,7 +17,7 @@ struct DataSet {
     int64_t count = 0, rows = 0, cols = 0;
     std::vector<float> values = {};  // measurements: [count, cols], rows is 1. Else empty
 
-    int64_t features() const { return rows * cols; }  // size of a row
+    int64_t features() const { return rows * cols; }  // values per image or row of measurements
     int64_t classes() const;                          // the largest label + 1
 };
 

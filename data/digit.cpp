@@ -1,7 +1,8 @@
-// How MNIST's authors made their images from scanned forms (yann.lecun.com/exdb/mnist): the digit
-// is scaled to fit a box of 20 x 20 pixels, keeping its proportions, which makes its edges grey,
-// and is put into 28 x 28 pixels by its centre of mass. First we must find the ink: unlike MNIST's
-// forms, pictures need not be black on white.
+// From a picture to an image as MNIST has them. MNIST's authors took scanned forms
+// (yann.lecun.com/exdb/mnist): the digit is scaled to fit a box of 20 x 20 pixels, keeping its
+// proportions, which makes its edges grey, and is put into 28 x 28 pixels by its centre of mass.
+// First we must find the ink: unlike MNIST's forms, pictures need not be black on white.
+// doubt_about() warns of what is not one digit.
 #include "data/digit.h"
 
 #include <algorithm>  // clamp, max, min
@@ -45,7 +46,7 @@ struct Contrast {
 
 Contrast strongest_contrast(const GreyImage& picture, int paper) {
     const int64_t rows = picture.rows, cols = picture.cols;
-    int most = 0, least = 0;  // 9 times that
+    int most = 0, least = 0;  // of sums of 9 pixels
     for (int64_t r = 0; r < rows; r++)
         for (int64_t c = 0; c < cols; c++) {
             int sum = 0;
@@ -218,10 +219,10 @@ Bytes digit_from_image(const GreyImage& picture, const std::string& name) {
     const double top = std::clamp(14.5 - scale * (m.y - m.top), 0.0, side - height);
 
     // A pixel's ink is the mean over the part of the picture that it covers. MNIST's pens drew
-    // strokes of 2.5 pixels after scaling, 2 and more in five digits of six; a mouse on a large
+    // strokes of 2.5 pixels after scaling, and in five of six digits 2 or more; a mouse on a large
     // canvas easily draws 0.2, a grey shadow that the network has never seen. So thin strokes are
     // made 2 pixels wide. A stroke of width w, averaged over a window of s and then multiplied by
-    // g, is half full over a width of w + s - s / g; with the s and g below that is 2.
+    // g, has at least half of full ink over a width of w + s - s / g: 2 with the s and g below.
     const double stroke = scale * m.stroke;
     const double window = stroke < 2 ? 2 - stroke / 2 : 1;
     const double gain = stroke < 2 ? 2 * window / stroke : 1;

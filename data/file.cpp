@@ -115,8 +115,8 @@ namespace {
 // path.old<16 digits>, a second name of the old file. A writer holds a lock on the folder, so
 // what lies there when the lock is free was left by a process that was killed.
 
-// A lock on a folder. sync() makes the disk keep the folder's new names. Without the right to list
-// the folder there is neither.
+// A lock on a folder. sync() makes the disk keep the folder's new names. If we may not list the
+// folder, we write without lock and sync.
 struct FolderLock {
     explicit FolderLock(const std::string& path)  // of a file in it
         : path(path), file(folder_of(path), O_RDONLY | O_DIRECTORY) {

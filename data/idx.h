@@ -26,7 +26,7 @@ struct IdxFile {
 // looks like when it is something else (gzip, a web page).
 IdxFile read_idx(const std::string& path);
 
-// The same for bytes in memory; the name is for messages. Makes no copy.
+// The same for bytes in memory, which it takes over; the name is for messages.
 IdxFile parse_idx(Bytes bytes, const std::string& name);
 
 }  // namespace slim

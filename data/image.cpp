@@ -98,9 +98,9 @@ struct Outline {
     bool unknown_coding = false;
 };
 
-// EXIF is a TIFF file inside of the picture: II or MM (the lowest or the highest byte first), where
-// the list of entries is, then their number and 12 bytes for each: tag, type, count and value. Tag
-// 0x112 says how the camera was held.
+// EXIF is a TIFF file inside of the picture: II or MM (the lowest or the highest byte first), then
+// the offset of a list. The list has the number of entries and 12 bytes for each: tag, type, count
+// and value. Tag 0x112 says how the camera was held.
 int orientation_in(const Bytes& bytes, size_t tiff) {
     const bool little = number_at(bytes, tiff, 1) == 'I';
     const auto number = [&](size_t at, int count) {
@@ -162,7 +162,8 @@ bool even_sampling(const Bytes& bytes, size_t frame) {
 }
 
 // A segment of Huffman tables: for each a byte, then how many codes have 1, 2, ... 16 bits, then
-// what they stand for. stb_image 2.27 believes any number of codes, and has room for 256.
+// what they stand for. stb_image 2.27 believes any number of codes, and has room for 256. No valid
+// table has more than 255.
 bool short_tables(const Bytes& bytes, size_t segment) {
     size_t at = segment + 4;
     for (int64_t left = number_at(bytes, segment + 2, 2) - 2; left > 0;) {
@@ -206,7 +207,7 @@ Outline outline_of_jpeg(const Bytes& bytes) {
     return outline;
 }
 
-// Why stb_image gave up. It quotes the file there, whatever bytes those are.
+// Why stb_image gave up. Its reason can quote bytes of the file: unprintable ones become '?'.
 std::string decoder_reason() {
     const char* words = stbi_failure_reason();
     std::string reason = words ? words : "";

@@ -13,8 +13,8 @@ struct GreyImage {
     Bytes pixels;  // [rows, cols], row-major; 0 is black, 255 white
 };
 
-// A PNG or JPEG file of at most 64 MB and 4096 x 4096 pixels. Colours become their brightness; what
-// is transparent shows paper, white or, under light strokes, black. The orientation that a camera
+// A PNG or JPEG file of at most 64 MB and 4096 x 4096 pixels. Colours become their brightness.
+// Transparent parts become white, or black if the strokes are light. The orientation that a camera
 // notes in EXIF is applied. Throws when the file is something else, or broken.
 GreyImage read_image(const std::string& path);
 

@@ -53,8 +53,8 @@ struct Json {
 };
 
 // Parses strictly: one value and nothing after it, UTF-8, no key twice in an object, at most 32
-// levels deep and a million values in all. Throws with the name of the text, the line and the
-// column.
+// levels deep and a million values in all. Errors begin with the name of the text; those of syntax
+// also say line and column.
 Json parse_json(std::string_view text, const std::string& name);
 
 }  // namespace slim

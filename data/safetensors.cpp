@@ -79,7 +79,8 @@ T load(const Bytes& bytes, int64_t i) {  // the bytes need not be aligned
     return value;
 }
 
-// The nearest half, and of two that are equally near the even one. At most 65504, or infinite.
+// The nearest half, and of two that are equally near the even one. x is infinite, NaN, or at most
+// 65504 in size.
 uint16_t to_half(double x) {
     const uint16_t sign = std::signbit(x) ? 0x8000 : 0;
     const double size = std::fabs(x);
@@ -143,7 +144,7 @@ Place parse_entry(const std::string& name, const Json& entry, const std::string&
     return {name, begin, end};
 }
 
-// Sorted by their bytes, the tensors must follow each other from the first byte to the last.
+// Sorted by where they begin, the tensors must follow each other from the first byte to the last.
 void check_places(std::vector<Place> places, int64_t data_size, const std::string& file) {
     std::sort(places.begin(), places.end(), [](const Place& a, const Place& b) {
         return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;

@@ -24,7 +24,8 @@ std::vector<int> read_bytes(const std::string& path);
 // Throws unless each is below vocab_size.
 std::vector<int> read_ids(const std::string& path, int64_t vocab_size);
 
-// Splits a text in two: the end is held out. Throws unless it is longer than `context`.
+// Splits a text in two: the end is held out. Throws unless the held-out part is longer than
+// `context`.
 Text split_text(const std::string& path, std::vector<int> ids, int64_t context);
 
 // Windows of a text: ids [count * length], and for each the id that follows it in the text.
