@@ -43,7 +43,7 @@ struct EmbeddingNode : Node {
             rows.push_back(id);
             for (const double g : total) values.push_back(real(g * share));
         }
-        if (!options.sparse) inputs[0].mutable_grad();  // rows added to a dense gradient keep it so
+        if (!options.sparse) inputs[0].mutable_grad();  // dense: the rows are then added to it
         add_grad_rows(inputs[0], rows, values.data());
     }
 };

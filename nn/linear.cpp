@@ -25,8 +25,8 @@ namespace slim {
 // dA   = dh xa             [rank, in]
 // dxa  = dh^T A            [batch, in]
 //
-// A matrix with a side of length rank is held as `rank` long rows, for long inner loops
-// (core/thin.cpp).
+// Matrices with a side of length rank are held as [rank, n]: few rows, each long, for long inner
+// loops (core/thin.cpp).
 //
 // The bias is added to the finished product, while that is still in the cache. (Laying the bias
 // into y first and letting gemm add to it saves nothing, and rounds otherwise than add_row would.)

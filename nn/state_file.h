@@ -10,8 +10,8 @@
 
 namespace slim {
 
-// Every entry of the state dict, in the precision of this build. A quantised weight is not in it:
-// that is an error, as the file would not be the model.
+// Writes every entry of the state dict, in the precision of this build. Throws if a weight is
+// quantised: the state dict lacks it, so the file would not be the whole model.
 void save_parameters(Module& module, const std::string& path);
 
 // Returns the widths of the MultilayerPerceptron in the file, from inputs to classes.

@@ -32,7 +32,7 @@ struct Weight : Tensor {
     void for_rows(Use use) const;
 
     void times_transposed(MatrixView x, MatrixTarget y) const;  // y = x W^T + beta y
-    void times(MatrixView g, MatrixTarget x) const;  // x = g W + beta x; g: no transposed view
+    void times(MatrixView g, MatrixTarget x) const;  // x = g W + beta x; g must not be transposed
 
     std::vector<double> squared_norms(int64_t axis) const;  // of W's rows (axis 1) or columns (0)
 

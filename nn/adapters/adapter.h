@@ -25,7 +25,7 @@ enum class BiasTraining { kNone, kAll, kLoRAOnly };  // of no Linear, of every o
 
 // What to adapt, and how. (PEFT: LoraConfig) The choices in which the sources of LoRA and DoRA
 // differ have the defaults of Hugging Face PEFT. The "from scratch" tutorials choose otherwise:
-// tutorial_preset(). A layer prints its rank, alpha and scaling: which of the two it has.
+// tutorial_preset(). A layer prints its rank, alpha and scaling.
 struct AdapterConfig {
     Method method = Method::kLoRA;
 

@@ -1,7 +1,8 @@
 // DoRA by its definition, and factored. See dora.h.
 //
-// The definition costs three matrices of W's size per step, and its backward needs the full
-// gradient of the weight, the very product that LoRA exists to avoid. None of that is necessary.
+// The definition forms B A, s B A, V and W', each of W's size, in every step. Its backward needs
+// the full gradient of the weight, the very product that LoRA exists to avoid. None of that is
+// necessary.
 // All that DoRA adds to LoRA is the vector c = m / n, because
 //
 //     per output:  y = c . (x W^T + s x A^T B^T) + b        c scales the columns of y
@@ -56,7 +57,7 @@ Tensor LinearWithDoRA::forward(const Tensor& x) {
     // c = m / n, by dora_scale(). Backward runs these ops in reverse: scale_shift gives dc,
     // lora_linear dA and dB, and dora_scale turns dc into dm (and, if exact, into more dA and dB).
     const Tensor c = scale_(fixed, W, A, B, m, s, lora.config.axis, lora.config.norm_gradient);
-    // While training, the branch sees xa = dropout(x), and the base sees x, as in PEFT:
+    // With dropout, xa = dropout(x) stands for x, but not in the base's own x W^T, as in PEFT:
     //     y = (x + (c - 1) . xa) W^T + s (c . xa) A^T B^T + b         per input
     //     y = x W^T + (c - 1) . (xa W^T) + c . (s xa A^T B^T) + b     per output
     const Tensor xa = lora.input(x);

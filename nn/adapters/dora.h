@@ -6,8 +6,8 @@
 //     V = W + s B A        n = norm of V's rows (or columns)        W' = V scaled by c = m / n
 //     y = x W'^T + b
 //
-// LinearWithDoRAMerged computes exactly these lines. LinearWithDoRA is the same function without
-// forming V while W is frozen: see dora.cpp for how, and for what that saves.
+// LinearWithDoRAMerged computes exactly these lines. LinearWithDoRA is the same function. As long
+// as W is frozen it does not form V: see dora.cpp for how, and for what that saves.
 #pragma once
 
 #include "nn/adapters/dora_scale.h"

@@ -66,8 +66,9 @@ Tensor magnitude_over_norm(const Tensor& m, const Tensor& n) {
 }
 
 // ---- dora_scale ---------------------------------------------------------------------------------
-// Write the low-rank product as coefficients times basis rows: row j of s B A is s sum_k B_jk A_k,
-// column j of it is s sum_k A_kj B_k. With the coefficients as K [rank, count] (B^T or A):
+// Row j of s B A is s sum_k B_jk A_k, where A_k is row k of A. Column j of it is s sum_k A_kj B_k,
+// where B_k is column k of B. K [rank, count] holds the coefficients: B^T per output, A per input.
+// Below, K_j, product_j, pull_j and Q_j are columns j:
 //
 //     product = A W^T or B^T W                    [rank, count]
 //     gram    = A A^T or B^T B                    [rank, rank]

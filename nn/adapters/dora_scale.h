@@ -26,8 +26,8 @@ Tensor magnitude_over_norm(const Tensor& m, const Tensor& n);
 
 // c = m / |W + s B A| per output or input. weight_norms are W's SQUARED norms, of the same rows or
 // columns.
-// W [out, in], A [rank, in], B [out, rank] -> c [out] or [in]. Gradients go to m, A and B; a W that
-// requires one is an error.
+// W [out, in], A [rank, in], B [out, rank] -> c [out] or [in]. Gradients go to m and, with kExact,
+// to A and B. A W that requires one is an error.
 Tensor dora_scale(const Weight& W, const std::vector<double>& weight_norms, const Tensor& A,
                   const Tensor& B, const Tensor& m, double s, Axis axis, NormGradient gradient);
 

@@ -1,4 +1,4 @@
-// The parser and the matcher. See pattern.h.
+// Regular expressions for module names: the parser and the matcher. See pattern.h.
 #include "nn/adapters/pattern.h"
 
 #include <algorithm>  // any_of

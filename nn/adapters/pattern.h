@@ -4,13 +4,15 @@
 // POSIX's regcomp lacks \d and (?:. This matcher keeps the set of all positions that a part of the
 // expression can end at, so it never goes back, and it counts its work.
 //
-// What is understood has the meaning that it has in Python's re (\d and \s for ASCII):
+// What is understood has the meaning that it has in Python's re. (\d and \s are for ASCII; \w also
+// takes every character beyond ASCII.)
 //
 //     .  \d \D \w \W \s \S  [a-z_] [^0-9]      one character
 //     * + ? {2} {2,} {,5} {2,5}, also lazy     repetition
 //     a|b  (...)  (?:...)                      choice and grouping
 //     ^ $                                      the beginning and the end of the name
 //     \. and other escaped punctuation         the character itself
+//     \a \f \n \r \t \v                        control characters
 //
 // The rest of Python's syntax is refused with an error that names it.
 #pragma once

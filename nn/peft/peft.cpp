@@ -72,8 +72,8 @@ void check_tensors(const TensorFile& file, const Shapes& expected) {
             fail(file.path, ": missing tensor ", name, " of shape ", shape, "; ", kConfigFile,
                  " calls for it", nearest(name, names));
         check(file.stored(name).shape == shape, file.path, ": tensor ", name, " has shape ",
-              file.stored(name).shape, "; by the base and the rank in ", kConfigFile,
-              " it must be ", shape);
+              file.stored(name).shape, "; by the rank in ", kConfigFile, " and the module it must ",
+              "be ", shape);
     }
 }
 
@@ -295,7 +295,8 @@ LoadedAdapter load_adapter(const std::string& folder) {
     check_tensors(adapter.file, expected_by(adapter, selector));
     check(!adapter.layers.empty(), tensor_path, ": there is no adapter in it");
 
-    // PEFT writes all-linear as a list of names, with excluded modules and modules_to_save in it.
+    // PEFT writes all-linear as a list of names, with excluded modules and modules_to_save in it:
+    // selects() marks these as used.
     for (const std::string& target : adapter.config.target_modules)
         if (selector.is_excluded(target, true) || selector.is_saved_whole(target))
             selector.selects(target, true);

@@ -67,8 +67,8 @@ void add_adapter(AdapterSet& adapters, const std::string& name, const LoadedAdap
                  Rng& rng);
 
 // Merges the adapter into the base's tensors. Needs no model: finds the weights by name and shape.
-// Each tensor keeps the base's dtype. Refuses what is not finite. Prints the notes on
-// standard error, and where the dtype loses digits of the change.
+// Each tensor keeps the base's dtype. Refuses what is not finite. Prints on standard error the
+// notes, and by how much merged values are off where the dtype cannot hold them.
 TensorFile merge_into(const TensorFile& base, const LoadedAdapter& adapter);
 
 }  // namespace slim
