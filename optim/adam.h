@@ -13,8 +13,8 @@ struct AdamOptions {
     double beta2 = 0.999;  // decay of the running mean of the squared gradient
     double eps = 1e-8;     // added to the denominator
 
-    // Adam adds weight_decay * w to the gradient; AdamW: see there. If it is not given, in a group
-    // too: 0 for Adam, 0.01 for AdamW, as in torch.
+    // Adam adds weight_decay * w to the gradient; AdamW: see there. If not given (here or in a
+    // group's options): 0 for Adam, 0.01 for AdamW, as in torch.
     std::optional<double> weight_decay = {};
 };
 

@@ -63,11 +63,11 @@ StateDict with_prefix(const TensorFile& file, const std::string& prefix) {
 std::string config_of(const TensorFile& file) {
     const auto at = file.metadata.find("slimgrad_config");
     check(at != file.metadata.end(), file.path, ": this is not a training checkpoint of slimgrad",
-          ". hint: --resume takes the .checkpoint file that --save wrote");
+          ". hint: resume from a .checkpoint file, which training writes");
     return at->second;
 }
 
-// The settings, separated by commas in a configuration, that the other one lacks.
+// Returns the settings of `config` that `other` lacks. Commas separate settings.
 std::string difference(const std::string& config, const std::string& other) {
     const auto settings = [](const std::string& text) {
         std::vector<std::string> parts(1);
@@ -81,7 +81,7 @@ std::string difference(const std::string& config, const std::string& other) {
     for (const std::string& part : settings(config))
         if (std::find(others.begin(), others.end(), part) == others.end())
             text += (text.empty() ? "" : ", ") + part;
-    return text.empty() ? "no other option" : text;
+    return text.empty() ? "nothing else" : text;
 }
 
 uint64_t hash(const void* data, size_t bytes, uint64_t h) {
@@ -229,7 +229,7 @@ void load_checkpoint(const std::string& path, const TrainState& run, const std::
     const TrainProgress progress = unpack(file.integers("progress"), path);
     const std::vector<int64_t> steps = file.integers("steps");
     const std::vector<int64_t> lr_factor = file.integers("lr_factor");
-    check(lr_factor.size() == 1, path, ": ", lr_factor.size(), " factors instead of one");
+    check(lr_factor.size() == 1, path, ": lr_factor has ", lr_factor.size(), " values; expected 1");
     const double factor = std::bit_cast<double>(lr_factor[0]);
     check(std::isfinite(factor) && factor >= 0, path, ": damaged: lr_factor = ", factor);
     check_identity(file, run);

@@ -30,7 +30,7 @@ struct TrainState {
     Optimizer& optimizer;
     Rng& rng;
     TrainProgress& progress;
-    std::string data = {};                // from describe_data(), compared unless ""
+    std::string data = {};                // TrainingSet::describe(), compared unless ""
     bool frozen_from_checkpoint = false;  // else the frozen parameters are compared
 };
 

@@ -38,8 +38,8 @@ void Optimizer::check_state(const std::map<std::string, Tensor>& state,
                   slots_[i].parameter.shape());
         }
     }
-    check(state.size() == expected, "optimizer: a state of ", state.size(), " tensors; ", expected,
-          " belong to the parameters that have been updated");
+    check(state.size() == expected, "optimizer: the state has ", state.size(),
+          " tensors; expected ", expected, ", for the parameters that have been updated");
 }
 
 void Optimizer::load_state(const std::map<std::string, Tensor>& state,

@@ -42,7 +42,7 @@ void TextSet::resume(const Batches::State& position) {
 double text_loss(Module& model, const std::vector<int>& text, int64_t context) {
     const int64_t last = int64_t(text.size()) - 1, at_once = 8 * context;
     check(last > 0 && context > 0, "text_loss: a text of ", text.size(), " tokens, and windows of ",
-          context, "; there must be at least 2 tokens, and windows of 1");
+          context, "; there must be at least 2 tokens, and windows of at least 1");
     const NoGrad no_grad;
     const EvalMode eval_mode(model);
     double sum = 0;

@@ -72,7 +72,8 @@ Evaluation evaluate(Module& model, const DataSet& images, int64_t batch_size) {
         const Batch batch = batch_of(images, first, std::min(batch_size, images.count - first));
         const Tensor logits = model(batch.x);
         if (const std::string found = not_finite(logits); !found.empty())
-            fail("evaluate: from row ", first, " on, the logits hold ", found, "; ", origin(model),
+            fail("evaluate: in the batch from row ", first, " on, the logits hold ", found, "; ",
+                 origin(model),
                  ". hint: use other parameters; these cannot classify anything");
         tally(sums, classify(logits, batch.labels));
     }
@@ -200,11 +201,11 @@ static Tensor train_step(const TrainState& run, TrainingSet& set, const TrainOpt
     return logits;
 }
 
-// Checks the parameters after the last step: no later loss would show what it did.
+// Called after each epoch and before each checkpoint: no loss has yet shown what the last step did.
 static void check_parameters(const TrainState& run) {
     const std::string where = where_not_finite(run.model);
     check(where.empty(), "train: after step ", run.progress.step, ", ", where,
-          "; nothing is saved. hint: try a smaller learning rate");
+          "; this state is not saved. hint: try a smaller learning rate");
 }
 
 static void check_options(const TrainOptions& options) {
@@ -234,8 +235,9 @@ TrainReport train(Module& model, Optimizer& optimizer, TrainingSet& set, Rng& rn
                          with_files ? set.describe() : "", options.frozen_from_checkpoint};
     if (!options.resume.empty()) {
         load_checkpoint(options.resume, run, options.config);
-        check(p.items < items, options.resume, ": the checkpoint stands at ", set.item_name(), " ",
-              p.items, " of an epoch of ", items, ", which had ended");
+        check(p.items < items, options.resume, ": the checkpoint stands after ", p.items, " ",
+              set.item_name(), ", but an epoch of this run has ", items,
+              ". hint: resume with the same data and options");
         set.resume(p.position);
     }
     const auto save = [&] {

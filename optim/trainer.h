@@ -1,4 +1,4 @@
-// The training loop, over a DataSet or any other TrainingSet; and evaluate().
+// The training loop, over a DataSet or a TrainingSet of one's own; and evaluate().
 #pragma once
 
 #include <functional>
@@ -31,7 +31,7 @@ struct Pass {
     Tensor loss;  // mean over the items
     int64_t items = 0;
     int64_t correct = 0;  // items whose label had the largest logit
-    Tensor logits = {};   // kept by sets with a guess(), to see whether all items get the same
+    Tensor logits = {};   // kept by sets with a guess(), to see whether all rows are the same
 };
 
 // What is trained on. An epoch is a number of forward passes over items, such as images or tokens.
@@ -47,8 +47,8 @@ public:
     // The share of all items that the model predicts right, if that can be said.
     virtual std::optional<double> accuracy(Module&) const { return {}; }
 
-    // What a guess would reach that knows only how frequent each label is, to warn of a run that
-    // learns nothing. {0, 0}: no warning.
+    // Loss and accuracy of a guess that knows only how frequent each label is. A run that is no
+    // better is warned of. {0, 0}: no warning.
     virtual Evaluation guess() const { return {0, 0}; }
 
     // The position, for a checkpoint. resume() goes on from it with the same passes.
@@ -56,7 +56,8 @@ public:
     virtual void resume(const Batches::State& position) = 0;
 };
 
-// The pass of logits [items, classes], with one label per item.
+// Returns the Pass of logits [items, classes] with one label per item: its cross-entropy, and how
+// many are right.
 Pass classify(const Tensor& logits, const std::vector<int>& labels);
 
 struct BatchReport {
@@ -105,7 +106,7 @@ struct TrainOptions {
 };
 
 struct TrainReport {
-    std::vector<EpochReport> epochs;  // those that were completed, the resumed one included
+    std::vector<EpochReport> epochs;  // completed in this call, also one that a resume finished
     int64_t steps = 0;                // optimiser steps since the very beginning
     bool interrupted = false;         // by a signal, before the last step
     bool collapsed = false;           // the last epoch was no better than guessing

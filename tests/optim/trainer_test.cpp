@@ -336,7 +336,7 @@ TEST_CASE("fault: train: NaN after the very last step is an error that says wher
     TrainOptions options = quiet(1, 16);
     if (!kDouble)
         CHECK_ERROR(train(model, sgd, images, rng, options), "train: after step 1, weight holds ",
-                    " at (0, 0)", "nothing is saved", "smaller learning rate");
+                    " at (0, 0)", "this state is not saved", "smaller learning rate");
 }
 
 TEST_CASE("fault: train, evaluate: a parameter that is not finite is named with its place") {
@@ -346,7 +346,7 @@ TEST_CASE("fault: train, evaluate: a parameter that is not finite is named with 
     CHECK(where_not_finite(model) == "");
     model.state_dict().at("layers.2.weight").mutable_data()[7] = real(std::nan(""));
     CHECK(where_not_finite(model) == "layers.2.weight holds nan at (1, 1)");
-    CHECK_ERROR(evaluate(model, images), "evaluate: from row 0 on, the logits hold",
+    CHECK_ERROR(evaluate(model, images), "in the batch from row 0 on, the logits hold",
                 "layers.2.weight holds nan at (1, 1)");
     SGD sgd(model.parameters());
     CHECK_ERROR(train(model, sgd, images, rng, quiet(1, 8)), "step 1 ", "layers.2.weight",
