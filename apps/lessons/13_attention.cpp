@@ -2,7 +2,7 @@
 //
 // You will learn: how a position of a text looks at those before it, softmax(q k^T / sqrt(d)) v
 //   with a causal mask; its backward, with pencil and paper; and that a Llama is such heads between
-//   layers that you know. A small one learns a verse by heart in a few seconds.
+//   Linear layers (and a few small ops). A small one learns a verse by heart in a few seconds.
 //
 // Run: make lesson-13    (make gdb-13 stops in slim::CausalAttentionNode::backward)
 // Do:  make ex-13
@@ -45,7 +45,7 @@ static double distance(const Tensor& a, const Tensor& b) { return sum((a - b) * 
 //     S = q k^T / sqrt(d) + mask      P = softmax of each row of S      y = P v
 // q, k, v and y are [time, d], S and P [time, time]. The mask is 0 up to the diagonal and -10^9
 // after it: e^-10^9 is 0. So no position sees a later one, which it is to predict. A product of
-// two random vectors grows with sqrt(d); divided by it, the softmax stays soft.
+// two random vectors grows like sqrt(d). Dividing by sqrt(d) keeps the softmax soft.
 
 static void one_head() {
     const int64_t kTime = 4, kDim = 8;

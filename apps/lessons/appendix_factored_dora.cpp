@@ -1,4 +1,4 @@
-// Appendix: factored DoRA. Beyond LoRA it costs about rank / batch size more work, here 12 %.
+// Appendix: factored DoRA. At rank 16 and batch size 128 it costs 12 % more than LoRA: rank / batch.
 //
 // You will learn: how LinearWithDoRA gets the norms of W + s B A, and the gradients through them,
 //   without forming that matrix. Each step is checked against the plain computation.
