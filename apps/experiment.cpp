@@ -1,4 +1,4 @@
-// Tasks, and one trained model. See experiment.h.
+// Loads and changes tasks, and trains one copy of a base. See experiment.h.
 #include "apps/experiment.h"
 
 #include <algorithm>  // max, min
@@ -20,8 +20,8 @@ void TaskOptions::add_to(Options& options) {
     options.add("test", test, "CSV file to test on; else a fifth of --data's rows", "FILE");
     options.add("label", label, "the column of a CSV file that holds the labels, whole numbers or "
                 "names; else the first", "NAME");
-    options.add_choice("scale", scale, "columns of measurements: to mean 0 and deviation 1, or "
-                       "to 0 .. 1", "standard|unit|none");
+    options.add_choice("scale", scale, "scale a CSV file's columns to mean 0 and deviation 1 "
+                       "(standard), or to 0 .. 1 (unit)", "standard|unit|none");
 }
 
 bool TaskOptions::is_csv() const {
@@ -41,8 +41,8 @@ Task TaskOptions::load() const {
         task.train = labelled_rows(rows);
         if (!test.empty()) task.test = labelled_rows(arranged(read(test), rows));
     } else {
-        check(test.empty() && label.empty(), "--test, --label: are for CSV files, and ", data,
-              " is a folder, or must be one. hint: name a CSV file with --data");
+        check(test.empty() && label.empty(), "--test, --label: are for CSV files, and --data ",
+              data, " is none. hint: name a CSV file with --data");
         task = {load_mnist(data, Split::kTrain), load_mnist(data, Split::kTest)};
     }
     const bool split = task.test.count == 0;
@@ -133,7 +133,7 @@ Row adapt(MLP& base, const Adaptation& how, const Task& task, const DataSet* old
     if (how.on_batch)
         options.on_batch = [&](const BatchReport& batch) { how.on_batch(*model, batch); };
     const TrainReport report = train(*model, adam, task.train, rng, options);
-    check(!report.interrupted, "stopped by Ctrl-C; nothing was saved");
+    check(!report.interrupted, "stopped by a signal; this training was not saved");
 
     Row row{.method = how.method, .parameters = count_parameters(*model)};
     row.test_accuracy = evaluate(*model, task.test).accuracy;

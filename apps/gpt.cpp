@@ -71,8 +71,8 @@ Text Run::read(const std::string& path, const std::string& held_out) const {
     return {path, ids_of(path), ids_of(held_out)};
 }
 
-// Trains what requires a gradient. About ten lines of progress, to whole ones of which the steps
-// are rounded up. After each a checkpoint is written, from which --resume goes on.
+// Trains what requires a gradient. Prints about ten lines, each after the same number of steps; the
+// total is rounded up to fit. With each line a checkpoint is written, from which --resume goes on.
 TextRow Run::fit(LlamaForCausalLM& model, const std::string& name, const Text& on, int64_t steps,
                  double lr, int64_t seed) {
     Rng rng{uint64_t(seed)};  // so that all ways of adapting see the same windows
@@ -118,7 +118,7 @@ void Run::evaluate(LlamaForCausalLM& model, TextRow row) {
 void Run::adapt(const Way& way, AdapterSet& adapters, int64_t seed) {
     const std::string name = way.name + (s.seeds == 1 ? "" : "-seed" + std::to_string(seed));
     const std::string folder = s.save + "/" + name;
-    // The best of the rates tried: in full 0.002 to 0.006, with adapters 0.002 to 0.02.
+    // The best rates. Tried were 0.002 to 0.006 in full, and 0.002 to 0.02 with adapters.
     const double lr = s.adapt_lr > 0 ? s.adapt_lr : way.targets.empty() ? 0.004 : 0.006;
     if (way.targets.empty()) {  // full: a copy, for the base must stay
         LlamaForCausalLM copy(base->config);
@@ -153,7 +153,7 @@ void print(const Run& run) {
     if (!run.s.report.empty()) write_file(run.s.report, {text_page(run.rows, unit)});
 }
 
-// The model: loaded, or as the preset and the options say and untrained.
+// The model: loaded from --base, or a new one of the size that the options say.
 std::unique_ptr<LlamaForCausalLM> make_base(const Settings& s, Rng& rng) {
     if (!s.base.empty()) {
         check(s.layers + s.dim + s.kv_heads == 0, "--base: the sizes are those of ", s.base,
@@ -175,7 +175,7 @@ std::unique_ptr<LlamaForCausalLM> make_base(const Settings& s, Rng& rng) {
 
 std::vector<Way> ways(const Settings& s) {
     const std::vector<std::string> targets = split_list(s.target);
-    // lm_head too: the new text has other letters. It halves what LoRA lacks to full tuning.
+    // lm_head too, as the new text has other letters: this halves LoRA's gap to full tuning.
     const std::vector<std::string> qv{"q_proj", "v_proj"}, all = {
         "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"};
     if (s.method == "base" || !s.adapter.empty()) return {};
@@ -191,7 +191,7 @@ int gpt(int argc, char** argv) {
     Settings& s = run.s;
     Options options("Pretrains a Llama on one text, then adapts it to another.");
     options.add("text", s.text, "text to pretrain on", "FILE");
-    options.add("val", s.val, "held-out text beside --text; else the last tenth of --text, at most "
+    options.add("val", s.val, "held-out text for --text; else the last tenth of --text, at most "
                 "100,000 tokens", "FILE");
     options.add("adapt", s.adapt, "text to adapt to; its end is held out in the same way", "FILE");
     options.add("ids", s.ids, "the texts are files of ids, not bytes");
@@ -218,7 +218,7 @@ int gpt(int argc, char** argv) {
     options.add("save", s.save, "where models, adapters and checkpoints go", "DIR");
     options.add("resume", s.resume, "go on from the checkpoints in --save");
     options.add("sample", s.sample, "tokens to write with each model", 0, 1e6);
-    options.add("prompt", s.prompt, "what the samples begin with", "TEXT");
+    options.add("prompt", s.prompt, "what the samples begin with (not with --ids)", "TEXT");
     options.add("temperature", s.temperature, "of the samples", 0, 100);
     options.add("top-k", s.top_k, "draw from the k most likely; 0: from all", 0, 1e9);
     options.add("seed", s.seed, "seed of the random numbers", 0, 1e15);

@@ -1,5 +1,5 @@
-// main() of the programs whose function the tests call, too: mnist, study, predict, adapter. It is
-// compiled once for each: -DPROGRAM=mnist makes that of build/mnist.
+// main() of build/mnist, study, predict and adapter. Each program is a function of that name, so
+// that tests can call it. This file is compiled once for each: -DPROGRAM=mnist makes build/mnist's.
 #include "apps/program.h"
 
 namespace slim {

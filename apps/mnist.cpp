@@ -110,7 +110,7 @@ Row fit(const std::string& method, Module& model, const Task& data, const Settin
     options.frozen_from_checkpoint = settings.base.empty();
     if (!settings.save.empty()) options.checkpoint = settings.save + "/" + method + ".checkpoint";
     const TrainReport report = train(model, adam, data.train, rng, options);
-    check(!report.interrupted, "stopped by Ctrl-C",
+    check(!report.interrupted, "stopped by a signal",
           options.checkpoint.empty()
               ? "; nothing was saved. hint: with --save DIR a run can be resumed"
               : "; to go on, repeat the command with --method " + method + " --resume " +
@@ -387,26 +387,26 @@ int mnist(int argc, char** argv) {
     Options options("Pretrains a perceptron, then compares full fine-tuning, LoRA and DoRA.");
     s.task.add_to(options);
     options.add("classes", s.classes, "classes; 0: as many as the labels need", 0, 256);
-    options.add("hidden", s.hidden, "widths of the layers between, separated by commas; else the "
+    options.add("hidden", s.hidden, "widths of the hidden layers, separated by commas; else the "
                 "base's, or 128,256", "WIDTHS");
     options.add_choice("method", s.method, "what to train after the base",
                        "base|full|lora|dora|all");
     options.add_choice("preset", s.preset,
                        "defaults of scaling, init, axis and norm; peft also shuffles. If not "
-                       "given: tutorial, with --shift peft",
+                       "given: tutorial, or peft if there is a --shift",
                        "tutorial|peft");
     options.add("rank", s.rank, "rank of the adapters", 1, 784);
     options.add("alpha", s.alpha, "alpha of the adapters' scaling", -1e6, 1e6);
-    options.add("epochs", s.epochs, "epochs of pretraining, and of fine-tuning; 0: 10, with "
-                "--shift 5", 0, 10000);
+    options.add("epochs", s.epochs, "epochs of pretraining, and of fine-tuning; 0: 10, or 5 if "
+                "there is a --shift", 0, 10000);
     options.add("batch", s.batch, "rows per step", 1, 60000);
-    options.add("lr", s.lr, "learning rate of Adam; 0: 0.005, with --shift 0.002 and 0.005 for "
-                "adapters", 0, 1e3);
+    options.add("lr", s.lr, "learning rate of Adam; 0: 0.005, or, if there is a --shift, 0.002 and "
+                "for adapters 0.005", 0, 1e3);
     options.add("lr-full", s.lr_full, "the same for full; 0: as --lr", 0, 1e3);
     options.add("lr-adapter", s.lr_adapter, "the same for LoRA and DoRA; 0: as --lr", 0, 1e3);
     options.add("shift", s.shift, "then change the task: rotate:45, translate:4, invert, fashion, "
                 "or other data, such as --data takes; several separated by commas", "HOW");
-    options.add("samples", s.samples, "with --shift: also on only so many rows", 0, 1e9);
+    options.add("samples", s.samples, "with --shift: adapt again, on only so many rows", 0, 1e9);
     options.add("sweep", s.sweep, "with --shift: choose the learning rates on held-out rows");
     options.add("seed", s.seed, "seed of the random numbers", 0, 1e15);
     options.add("seeds", s.seeds, "repeat with this many seeds, counting up", 1, 1000);

@@ -5,7 +5,8 @@
 //       build/predict *.png --base out/base.safetensors --adapter out/lora
 //       build/predict new.csv --data train.csv --base out/base.safetensors
 //
-// Without --base, a network is trained in a few seconds and kept beside the program.
+// Without --base it takes the base that the adapter names. Without either, a network is trained in
+// a few seconds and kept beside the program.
 #include <langinfo.h>  // nl_langinfo
 
 #include <algorithm>  // max_element, min, stable_sort
@@ -69,7 +70,7 @@ void train_base(Module& model, const std::string& data) {
                 {.warmup = std::min<int64_t>(100, steps), .total = epochs * steps});
         };
         const TrainReport report = train(model, adam, distorted(images, rng), rng, options);
-        check(!report.interrupted, "stopped by Ctrl-C before the network was trained");
+        check(!report.interrupted, "stopped by a signal before the network was trained");
         std::fprintf(stderr, "  epoch %d/%d  accuracy %.2f %%\n", epoch + 1, epochs,
                      100 * report.epochs[0].accuracy);
     }
@@ -215,8 +216,9 @@ int predict(int argc, char** argv) {
         "  predict ROWS.csv --data TRAINING.csv --base FILE");
     options.add("base", base, "parameters of the network, as mnist --save writes them", "FILE");
     options.add("adapter", adapter, "attach this adapter to it", "DIR");
-    options.add("data", task.data, "MNIST, to train a network when there is no base; for rows, the "
-                "CSV file that the adapter or, without one, the base was trained on", "PATH");
+    options.add("data", task.data, "for pictures: MNIST, to train on if there is no base; for "
+                "rows: the CSV file that the adapter or, without one, the base was trained on",
+                "PATH");
     options.add("label", task.label, "the column of labels in it, else the first", "NAME");
     options.add_choice("scale", task.scale, "how its columns were scaled", "standard|unit|none");
     options.add("brief", brief, "one line per picture, without the drawing");

@@ -92,7 +92,7 @@ void Options::print_help(const char* program) const {
 }
 
 std::vector<std::string> Options::parse(int argc, char** argv) const {
-    constexpr int kLong = 256;  // what getopt returns for each of ours, and no letter
+    constexpr int kLong = 256;  // getopt_long returns this for each long option; no letter has it
     std::vector<option> table;
     for (const Option& o : options_)
         table.push_back({o.name.c_str(), o.argument.empty() ? no_argument : required_argument,
@@ -131,7 +131,7 @@ void Options::parse_strict(int argc, char** argv) const {
 // ---- start-up -----------------------------------------------------------------------------------
 
 // Numbers below 1e-38 ("denormals") take the processor a hundred times as long as others, and
-// Adam's averages of gradients that are always zero shrink to that size. Flush them to zero.
+// Adam's means shrink to that size once a gradient stays zero. Flush them to zero.
 static void flush_denormals() {
 #ifdef __SSE__
     _mm_setcsr(_mm_getcsr() | 0x8040);  // flush to zero, and read denormals as zero

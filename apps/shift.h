@@ -1,6 +1,6 @@
-// A change of task: what fine-tuning, LoRA and DoRA make of a base when the data change, against
-// the base as it is and the same model trained from scratch. The change itself is shifted() in
-// apps/experiment.h.
+// mnist --shift: adapts a base to a changed task, in full, with LoRA and with DoRA, and compares
+// with the base as it is and with training from scratch. shifted() in apps/experiment.h makes the
+// change.
 #pragma once
 
 #include <functional>

@@ -48,7 +48,7 @@ std::shared_ptr<MLP> make_base(const Settings& s, const Task& task) {
     Adam adam(base->parameters(), {.lr = s.lr_full});
     const TrainReport report = train(*base, adam, task.train, rng,
                                      {.epochs = 5, .shuffle = true, .label = "base "});
-    check(!report.interrupted, "stopped by Ctrl-C; nothing was saved");
+    check(!report.interrupted, "stopped by a signal; nothing was saved");
     return base;
 }
 
@@ -128,7 +128,7 @@ void rank_study(const Settings& s, MLP& base, const Task& task) {
 
 // ---- weights ------------------------------------------------------------------------------------
 
-// The weights of the layers as they compute: adapted ones merged.
+// The weights that the layers compute with: of an adapted layer, the merged one.
 std::map<std::string, Tensor> weights_of(MLP& model) {
     const NoGrad no_grad;
     std::map<std::string, Tensor> weights;
@@ -334,10 +334,11 @@ int study(int argc, char** argv) {
     options.add("data", s.task.data, "folder with four IDX files, named as MNIST's are", "PATH");
     options.add("shift", s.shift, "the change: rotate:45, translate:4, invert, fashion, or a "
                 "folder of other images", "HOW");
-    options.add("ranks", s.ranks, "rank: the ranks, separated by commas", "RANKS");
-    options.add("rank", s.rank, "weights: the adapters' rank", 1, 10000);
-    options.add("seeds", s.seeds, "rank: runs for each method and rank", 1, 1000);
-    options.add("checkpoints", s.checkpoints, "weights: how often to look at them", 1, 1000);
+    options.add("ranks", s.ranks, "of study rank: the ranks, separated by commas", "RANKS");
+    options.add("rank", s.rank, "of study weights: the adapters' rank", 1, 10000);
+    options.add("seeds", s.seeds, "of study rank: runs for each method and rank", 1, 1000);
+    options.add("checkpoints", s.checkpoints, "of study weights: how often to look at them", 1,
+                1000);
     options.add("epochs", s.epochs, "epochs on the new task", 1, 10000);
     options.add("samples", s.samples, "rows of the new task to train on; 0: all", 0, 1e9);
     options.add("lr", s.lr, "learning rate of LoRA and DoRA", 0, 1e3);

@@ -1,4 +1,4 @@
-// The works and the list of cases. See bench_cases.h.
+// The pieces of work that bench times, and the list of cases. See bench_cases.h.
 #include "apps/bench/bench_cases.h"
 
 #include <algorithm>  // copy_n, max, min
