@@ -1,4 +1,4 @@
-// Appendix: factored DoRA. At rank 16 and batch size 128 it costs 12 % more than LoRA: rank / batch.
+// Appendix: factored DoRA. At rank 16 and 128 rows it costs rank / rows, 12 %, more than LoRA.
 //
 // You will learn: how LinearWithDoRA gets the norms of W + s B A, and the gradients through them,
 //   without forming that matrix. Each step is checked against the plain computation.

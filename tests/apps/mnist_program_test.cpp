@@ -133,7 +133,8 @@ TEST_CASE("mnist: options that cannot go together are refused before training") 
     refused({"--sweep", "--threads", "1"}, {"--sweep", "--shift"});
     refused({"--shift", "invert", "--method", "lora"}, {"--shift with --method"});
     refused({"--shift", "flip", "--seed", "1"}, {"shift: got \"flip\"", "rotate:DEGREES"});
-    refused({"--shift", "invert", "--samples", "1000"}, {"--samples 1000: there are only 200 rows"});
+    refused({"--shift", "invert", "--samples", "1000"},
+            {"--samples 1000: there are only 200 rows"});
     refused({"--target", "fc1", "--method", "lora"}, {"fc1", "layers.0"});
     refused({"--classes", "5", "--seed", "1"}, {"--classes 5", "labels up to 9", "10 classes"});
     refused({"--hidden", "12,x", "--seed", "1"}, {"--hidden", "12,x", "whole numbers"});
