@@ -16,12 +16,8 @@ struct ReluNode : Node {
     void backward(const Tensor& y) override {
         const real* x = saved(0);
         const real* dy = y.grad_data();
-        const Tensor::GradSlot slot = inputs[0].grad_slot();
-        real* dx = slot.data;
-        if (slot.beta == 0)  // the usual case: no gradient yet, so dx is written, not zeroed first
-            for (int64_t i = 0; i < y.size(); i++) dx[i] = x[i] > 0 ? dy[i] : 0;
-        else
-            for (int64_t i = 0; i < y.size(); i++) dx[i] += x[i] > 0 ? dy[i] : 0;
+        const Tensor::GradSlot dx = inputs[0].grad_slot();
+        for (int64_t i = 0; i < y.size(); i++) dx.add(i, x[i] > 0 ? dy[i] : 0);
     }
 };
 

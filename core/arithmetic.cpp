@@ -52,12 +52,12 @@ struct ElementwiseNode : Node {
         // passed in their place and not used.
         const real *a = Op::reads_inputs ? saved(0) : dy, *b = Op::reads_inputs ? saved(1) : dy;
         if (needs_grad(0)) {
-            real* da = inputs[0].mutable_grad();
-            for (int64_t i = 0; i < y.size(); i++) da[i] += Op::da(dy[i], a[i], b[i]);
+            const Tensor::GradSlot da = inputs[0].grad_slot();
+            for (int64_t i = 0; i < y.size(); i++) da.add(i, Op::da(dy[i], a[i], b[i]));
         }
         if (needs_grad(1)) {  // in a * a this is the same gradient: both loops add to it
-            real* db = inputs[1].mutable_grad();
-            for (int64_t i = 0; i < y.size(); i++) db[i] += Op::db(dy[i], a[i], b[i]);
+            const Tensor::GradSlot db = inputs[1].grad_slot();
+            for (int64_t i = 0; i < y.size(); i++) db.add(i, Op::db(dy[i], a[i], b[i]));
         }
     }
 };

@@ -88,10 +88,7 @@ struct ScaleShiftNode : Node {
         if (needs_grad(0)) {
             const Tensor::GradSlot dx = inputs[0].grad_slot();
             for (int64_t i = 0; i < rows; i++)
-                for (int64_t j = 0; j < cols; j++) {
-                    const int64_t at = i * cols + j;
-                    dx.data[at] = dy[at] * c[j] + (dx.beta == 0 ? 0 : dx.data[at]);
-                }
+                for (int64_t j = 0; j < cols; j++) dx.add(i * cols + j, dy[i * cols + j] * c[j]);
         }
         if (needs_grad(1)) add_column_sums(dy, rows, cols, inputs[1].mutable_grad(), x);
         if (needs_grad(2)) add_column_sums(dy, rows, cols, inputs[2].mutable_grad());

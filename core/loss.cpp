@@ -108,9 +108,9 @@ struct CrossEntropyNode : Node {
         const int64_t batch = softmax.size(0), classes = softmax.size(1);
         const real* p = softmax.data();
         const real share = loss.grad_data()[0] / real(batch);
-        real* dx = inputs[0].mutable_grad();
-        for (int64_t i = 0; i < batch * classes; i++) dx[i] += share * p[i];
-        for (int64_t i = 0; i < batch; i++) dx[i * classes + labels[size_t(i)]] -= share;
+        const Tensor::GradSlot dx = inputs[0].grad_slot();
+        for (int64_t i = 0; i < batch * classes; i++) dx.add(i, share * p[i]);
+        for (int64_t i = 0; i < batch; i++) dx.data[i * classes + labels[size_t(i)]] -= share;
     }
 };
 

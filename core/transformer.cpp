@@ -86,18 +86,20 @@ struct SiluMulNode : Node {
     SiluMulNode(const Tensor& gate, const Tensor& up) : Node("silu_mul", {gate, up}) {}
     void backward(const Tensor& y) override {
         const real *g = saved(0), *u = saved(1), *dy = y.grad_data();
-        real* dg = needs_grad(0) ? inputs[0].mutable_grad() : nullptr;
-        real* du = needs_grad(1) ? inputs[1].mutable_grad() : nullptr;
         const int64_t size = y.size();
-        if (dg)
+        if (needs_grad(0)) {
+            const Tensor::GradSlot dg = inputs[0].grad_slot();
 #pragma omp simd
             for (int64_t i = 0; i < size; i++) {
                 const real s = 1 / (1 + vector_exp(-g[i]));
-                dg[i] += dy[i] * u[i] * s * (1 + g[i] * (1 - s));
+                dg.add(i, dy[i] * u[i] * s * (1 + g[i] * (1 - s)));
             }
-        if (du)
+        }
+        if (needs_grad(1)) {
+            const Tensor::GradSlot du = inputs[1].grad_slot();
 #pragma omp simd
-            for (int64_t i = 0; i < size; i++) du[i] += dy[i] * g[i] / (1 + vector_exp(-g[i]));
+            for (int64_t i = 0; i < size; i++) du.add(i, dy[i] * g[i] / (1 + vector_exp(-g[i])));
+        }
     }
 };
 
@@ -117,26 +119,19 @@ Tensor silu_mul(const Tensor& gate, const Tensor& up) {
 // (y_j, y_j') = R (x_j, x_j')         R = ((cos, -sin), (sin, cos)), j' = j + head_dim / 2
 // (dx_j, dx_j') = R^T (dy_j, dy_j'), a rotation by minus the angle
 
-// Forward: out = each head of in, rotated by the angles of the row's position in its sequence.
-// Backward: out += each head of in, rotated back.
-static void rotate(const real* in, real* out, int64_t rows, int64_t heads, int64_t time,
-                   const Tensor& angles, bool is_backward) {
+// Adds each head of in to out, rotated by the angles of the row's position in its sequence, or by
+// minus the angles (sign -1).
+static void rotate(const real* in, Tensor::GradSlot out, int64_t rows, int64_t heads, int64_t time,
+                   const Tensor& angles, real sign) {
     const int64_t half = angles.size(1) / 2;
-    for (int64_t i = 0; i < rows * heads; i++, in += 2 * half, out += 2 * half) {
+    for (int64_t i = 0; i < rows * heads; i++, in += 2 * half, out.data += 2 * half) {
         const real* c = angles.data() + i / heads % time * 2 * half;
         const real* s = c + half;
-        if (is_backward)
 #pragma omp simd
-            for (int64_t j = 0; j < half; j++) {
-                out[j] += in[j] * c[j] + in[j + half] * s[j];
-                out[j + half] += in[j + half] * c[j] - in[j] * s[j];
-            }
-        else
-#pragma omp simd
-            for (int64_t j = 0; j < half; j++) {
-                out[j] = in[j] * c[j] - in[j + half] * s[j];
-                out[j + half] = in[j + half] * c[j] + in[j] * s[j];
-            }
+        for (int64_t j = 0; j < half; j++) {
+            out.add(j, in[j] * c[j] - in[j + half] * (sign * s[j]));
+            out.add(j + half, in[j + half] * c[j] + in[j] * (sign * s[j]));
+        }
     }
 }
 
@@ -146,7 +141,7 @@ struct RopeNode : Node {
     RopeNode(const Tensor& x, int64_t heads, int64_t time, const Tensor& angles)
         : Node("rope", {x}), heads(heads), time(time), angles(angles) {}
     void backward(const Tensor& y) override {
-        rotate(y.grad_data(), inputs[0].mutable_grad(), y.size(0), heads, time, angles, true);
+        rotate(y.grad_data(), inputs[0].grad_slot(), y.size(0), heads, time, angles, -1);
     }
 };
 
@@ -175,7 +170,7 @@ Tensor rope(const Tensor& x, int64_t heads, int64_t time, const Tensor& angles) 
           " rows and angles of ", angles.size(0), " positions for sequences of ", time,
           "; the rows must be whole sequences, no longer than the angles");
     Tensor y(x.shape());
-    rotate(x.data(), y.mutable_data(), x.size(0), heads, time, angles, false);
+    rotate(x.data(), {y.mutable_data(), 0}, x.size(0), heads, time, angles, 1);
     return record(y, std::make_shared<RopeNode>(x, heads, time, angles));
 }
 
@@ -260,9 +255,10 @@ struct CausalAttentionNode : Node {
         : Node("causal_attention", {q, k, v}), at(at), probabilities(probabilities) {}
     void backward(const Tensor& y) override {
         const real *q = saved(0), *k = saved(1), *v = saved(2);
-        real* dq = needs_grad(0) ? inputs[0].mutable_grad() : nullptr;
         real* dk = needs_grad(1) ? inputs[1].mutable_grad() : nullptr;
         real* dv = needs_grad(2) ? inputs[2].mutable_grad() : nullptr;
+        Tensor::GradSlot dq{};  // last: where q is k or v, it must be added to, too
+        if (needs_grad(0)) dq = inputs[0].grad_slot();
         Tensor strip({kStrip, at.time});
         real* ds = strip.mutable_data();
         at.for_strips([&](const Strip& s) {
@@ -270,11 +266,11 @@ struct CausalAttentionNode : Node {
             const MatrixView P{p, s.rows, s.keys, at.time}, dS{ds, s.rows, s.keys, at.time};
             const MatrixView dy = at.queries(y.grad_data(), s);
             if (dv) gemm(P.t(), dy, at.add_to_keys(dv, s));
-            if (!dq && !dk) return;
+            if (!dq.data && !dk) return;
             gemm(dy, at.keys(v, s).t(), {ds, s.rows, s.keys, at.time, 0});
             for (int64_t i = 0; i < s.rows * at.time; i += at.time)
                 softmax_row_backward(p + i, ds + i, s.keys);
-            if (dq) gemm(dS, at.keys(k, s), at.to_queries(dq, s, 1), at.scale());
+            if (dq.data) gemm(dS, at.keys(k, s), at.to_queries(dq.data, s, dq.beta), at.scale());
             if (dk) gemm(dS.t(), at.queries(q, s), at.add_to_keys(dk, s), at.scale());
         });
     }
