@@ -310,12 +310,13 @@ void quantize_linear_layers(Module& model, Quantization kind,
     std::vector<std::string> unused = exclude;
     for (const NamedModule& m : model.named_modules()) {
         auto* linear = dynamic_cast<Linear*>(m.module);
-        if (!linear || linear->weight.quantized) continue;
+        if (!linear) continue;
         const auto names_it = [&](const std::string& name) {
             return ("." + m.name).ends_with("." + name);
         };
         std::erase_if(unused, names_it);
         if (std::any_of(exclude.begin(), exclude.end(), names_it)) continue;
+        if (linear->weight.quantized) continue;
         try {
             made.emplace_back(linear, std::make_shared<QuantizedMatrix>(linear->weight, kind));
         } catch (const Error& e) {
