@@ -2,7 +2,7 @@
 #include "nn/embedding.h"
 
 #include <algorithm>  // copy_n, max, stable_sort
-#include <cmath>      // fabs, isfinite, isinf, pow
+#include <cmath>      // fabs, isinf, pow
 #include <numeric>    // iota
 #include <set>        // each id once
 

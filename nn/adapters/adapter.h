@@ -45,8 +45,9 @@ struct AdapterConfig {
     std::string exclude_pattern = {};
 
     // Adapts only layers with these indices; empty: all. The index follows a word that matches
-    // layers_pattern (empty: any word), as 3 in "model.layers.3.fc1". A module whose full name is
-    // among the targets is adapted whatever its index.
+    // layers_pattern (empty: any word), as 3 in "model.layers.3.fc1". As in PEFT, there must be a
+    // part before the word and one after the index: "layers.3.fc1" has no index. A module whose
+    // full name is among the targets is adapted whatever its index.
     std::vector<int64_t> layers_to_transform = {};
     std::vector<std::string> layers_pattern = {};
 

@@ -82,7 +82,7 @@ Tensor magnitude_over_norm(const Tensor& m, const Tensor& n) {
 //     t_j  = -s dc_j m_j / n_j^3                  (0 where the norm is detached)
 //     dK_j = t_j pull_j                           the coefficients' share
 //     Q_j  = t_j K_j                              [rank, count]
-//     per output: dA = Q V   = Q W + s (Q B) A    the basis's share
+//     per output: dA = Q V   = Q W + s (Q B) A    the other factor's share
 //     per input:  dB = V Q^T = W Q^T + s B (A Q^T)
 
 struct DoraScaleNode : Node {
@@ -131,7 +131,7 @@ struct DoraScaleNode : Node {
                 q[k * count + j] = t[size_t(j)] * k_data[k * count + j];
 
         const bool per_output = axis == Axis::kOut;
-        const size_t coefficients = per_output ? 1 : 0, directions = 1 - coefficients;
+        const size_t coefficients = per_output ? 1 : 0, other = 1 - coefficients;
         if (needs_grad(coefficients)) {  // K is B, transposed, or A
             const int64_t row = per_output ? 1 : count, column = per_output ? rank : 1;
             real* dK = inputs[coefficients].mutable_grad();
@@ -139,7 +139,7 @@ struct DoraScaleNode : Node {
                 for (int64_t j = 0; j < count; j++)
                     dK[k * row + j * column] += t[size_t(j)] * pull_data[k * count + j];
         }
-        if (!needs_grad(directions)) return;
+        if (!needs_grad(other)) return;
         Tensor small({rank, rank});
         if (per_output) {
             gemm(view(Q), view(B), overwrite(small), s);

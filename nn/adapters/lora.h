@@ -5,8 +5,9 @@
 // The product B A is a change of W of low rank; it is never formed while training. B starts at
 // zero, so a fresh adapter changes nothing.
 //
-// LoRALayer holds A and B. LinearAdapter holds a LoRALayer and the frozen Linear: it is the base
-// class of LinearWithLoRA here and of DoRA's two classes in dora.h.
+// LoRALayer holds A and B. LinearAdapter holds a LoRALayer and the Linear: it is the base class of
+// LinearWithLoRA here and of DoRA's two classes in dora.h. It does not freeze the Linear:
+// AdapterSet::add() and freeze_linear_layers() do.
 #pragma once
 
 #include "core/random.h"

@@ -20,8 +20,8 @@ constexpr char32_t kLastCharacter = 0x10ffff;
 constexpr int kMaxNesting = 100;  // of groups: the parser recurses
 constexpr int64_t kMaxRepeat = 1000;
 
-// UTF-8 as code points, so that one character is one step. A byte that is not UTF-8 stands for
-// itself.
+// UTF-8 as code points, so that one character is one step. Bytes that are not UTF-8 become some
+// character: nothing is thrown.
 std::u32string code_points(const std::string& text) {
     std::u32string points;
     for (size_t i = 0; i < text.size();) {
@@ -59,7 +59,7 @@ struct Parser {
 
     [[noreturn]] void refuse(const std::string& what) const {
         fail("the pattern \"", text.substr(0, 60), text.size() > 60 ? "..." : "",
-             "\", at character ", at + 1, ": ", what);
+             "\", at byte ", at + 1, ": ", what);
     }
     bool more() const { return at < text.size(); }
     bool sees(const std::string& next) const { return text.compare(at, next.size(), next) == 0; }
@@ -335,7 +335,7 @@ struct Matcher {
 }  // namespace
 
 Pattern::Pattern(const std::string& text) {
-    check(text.size() <= kMaxLength, "a pattern of ", text.size(), " characters; at most ",
+    check(text.size() <= kMaxLength, "a pattern of ", text.size(), " bytes; at most ",
           kMaxLength, " are allowed");
     Parser parser{text};
     expression_ = std::make_shared<Expression>(parser.choice());
@@ -343,7 +343,7 @@ Pattern::Pattern(const std::string& text) {
 }
 
 bool Pattern::matches(const std::string& name, int64_t* steps) const {
-    check(name.size() <= kMaxName, "a name of ", name.size(), " characters, \"", name.substr(0, 60),
+    check(name.size() <= kMaxName, "a name of ", name.size(), " bytes, \"", name.substr(0, 60),
           "...\"; at most ", kMaxName, " are allowed");
     int64_t unused = 0;
     Matcher matcher{code_points(name), steps ? *steps : unused};

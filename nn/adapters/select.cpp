@@ -1,7 +1,7 @@
 // Choosing modules by name. See select.h.
 #include "nn/adapters/select.h"
 
-#include <algorithm>  // all_of, find
+#include <algorithm>  // find
 
 namespace slim {
 

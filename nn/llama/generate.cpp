@@ -1,4 +1,4 @@
-// Writes text. See generate.h.
+// Draws the ids that follow a prompt. See generate.h.
 #include "nn/llama/generate.h"
 
 #include <algorithm>  // copy_n, max_element, min, nth_element
@@ -42,7 +42,7 @@ std::vector<int> generate(LlamaForCausalLM& model, std::vector<int> ids, int64_t
     check(!ids.empty(), "generate: the prompt is empty; it must have at least one id");
     check(std::isfinite(sampling.temperature) && sampling.temperature >= 0 && sampling.top_k >= 0,
           "generate: temperature ", sampling.temperature, ", top_k ", sampling.top_k,
-          "; both must be 0 or more");
+          "; both must be finite and 0 or more");
     const NoGrad no_grad;
     const EvalMode eval_mode(model);
     const size_t prompt = ids.size(), window = size_t(model.context->length);

@@ -1,4 +1,4 @@
-// Writes text with a language model.
+// Continues a prompt of token ids with a Llama.
 #pragma once
 
 #include "nn/llama/llama.h"

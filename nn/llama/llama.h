@@ -36,10 +36,11 @@ struct LlamaConfig {
     void check_valid() const;  // throws an Error that names the first bad entry
 };
 
-// The length of the sequences, and RoPE's angles for it. All layers share one.
+// The length of the sequences, and the cosines and sines of RoPE's angles for it. All layers share
+// one.
 struct Context {
     int64_t length;
-    Tensor angles;  // [length, head_dim]
+    Tensor angles;  // [length, head_dim], from rope_angles()
 };
 
 struct RMSNorm : Module {

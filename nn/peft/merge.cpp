@@ -30,6 +30,7 @@ Tensor merged_weight(const LoadedAdapter& adapter, const LoadedAdapter::Layer& l
 }
 
 // Throws if the configuration selects a weight of the base for which the adapter has no tensors.
+// all-linear is not checked: the file does not say which matrices are those of a Linear.
 void check_all_merged(const TensorFile& base, const LoadedAdapter& adapter,
                       ModuleSelector& selector) {
     for (const auto& [name, stored] : base.tensors) {

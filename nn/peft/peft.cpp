@@ -22,7 +22,7 @@ void check_kind(const TensorFile& file, const std::string& name, const StoredTen
         fail(file.path, ": tensor ", name, ": ", why);
     };
     check(name.size() <= Pattern::kMaxName, file.path, ": a tensor's name has ", name.size(),
-          " characters, \"", name.substr(0, 60), "...\"; at most ", Pattern::kMaxName,
+          " bytes, \"", name.substr(0, 60), "...\"; at most ", Pattern::kMaxName,
           " are allowed");
     for (const char* part : {".modules_to_save.", ".original_module."})
         if (name.find(part) != std::string::npos)
@@ -125,7 +125,8 @@ std::vector<LoadedAdapter::Layer> layers_of(const TensorFile& file) {
     return layers;
 }
 
-// Throws if the two files come from different saves, or one was edited.
+// Throws if the configuration says something else than when the tensors were saved: see
+// meaning_of().
 void check_pair(const LoadedAdapter& adapter) {
     const auto found = adapter.file.metadata.find(kMeaning);
     if (found == adapter.file.metadata.end()) return;  // not written by us
@@ -166,7 +167,7 @@ void use_stored_base(const LoadedAdapter& adapter, const AdaptedPlace& place,
         if (has_bias && adapter.config.bias == BiasTraining::kNone)
             difference = std::max(difference, largest_difference(bias, linear->bias));
         if (difference == 0) return;
-        notes.push_back(differs_from_base(adapter, place.name + "." + kBaseWeight, difference));
+        notes.push_back(differs_from_base(adapter, place.name + ".base_layer", difference));
         const bool trained = linear->bias.defined() && linear->bias.requires_grad();
         linear = std::make_shared<Linear>(weight, bias);
         if (trained) linear->bias.set_requires_grad();

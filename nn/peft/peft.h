@@ -12,7 +12,7 @@
 //     lora_A.weight     (rank, in)              lora_B.weight     (out, rank)
 //     lora_embedding_A  (rank, num_embeddings)  lora_embedding_B  (dim, rank)
 //     lora_magnitude_vector  (out), of an Embedding (dim)         DoRA only
-//     base_layer.bias   (out)                   of an adapted Linear, if trained
+//     base_layer.bias   (out)                   of an adapted Linear, if trained, or as below
 //     bias              (out)                   of another Linear, if trained
 //     base_layer.weight                         the adapted module's own, which PEFT adds at times
 //     weight, bias, or a longer path            the parameters of modules_to_save
@@ -68,7 +68,7 @@ void add_adapter(AdapterSet& adapters, const std::string& name, const LoadedAdap
 
 // Merges the adapter into the base's tensors. Needs no model: finds the weights by name and shape.
 // Each tensor keeps the base's dtype. Refuses what is not finite. Prints on standard error the
-// notes, and by how much merged values are off where the dtype cannot hold them.
+// notes, and by how much merged values are off in F16 and BF16, and when F64 is computed in float.
 TensorFile merge_into(const TensorFile& base, const LoadedAdapter& adapter);
 
 }  // namespace slim

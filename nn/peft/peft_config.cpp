@@ -208,7 +208,7 @@ struct ConfigReader {
         }
         for (const std::string& entry : list)
             check(entry.size() <= Pattern::kMaxName, name(key), ": a name of ", entry.size(),
-                  " characters; at most ", Pattern::kMaxName, " are allowed");
+                  " bytes; at most ", Pattern::kMaxName, " are allowed");
     }
 
     // layers_to_transform is a number or a list of them, layers_pattern a text or a list.

@@ -16,8 +16,8 @@ Json config_to_json(const AdapterSet& adapters, const std::string& base_name);
 Json meaning_of(const Json& config);
 
 // Throws on wrong types and values, and on options that slimgrad lacks and that would change the
-// result. Adds a sentence to the notes for each unknown key that is ignored. The path is for
-// messages.
+// result. Adds a sentence to the notes for each unknown key that is ignored, unless it is null,
+// false or empty. The path is for messages.
 AdapterConfig config_from_json(const Json& json, const std::string& path,
                                std::vector<std::string>& notes);
 
