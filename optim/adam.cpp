@@ -27,8 +27,8 @@ AdamW::AdamW(const Groups& groups) : Adam("AdamW", groups, true) {}
 Adam::Adam(const char* name, const Groups& groups, bool decoupled) : decoupled_(decoupled) {
     for (const auto& [parameters, o] : groups) {
         check_option(name, "lr", o.lr, 0, 1e10);
-        check_option(name, "beta1", o.beta1, 0, 0.9999999);
-        check_option(name, "beta2", o.beta2, 0, 0.9999999);
+        check_option(name, "beta1", o.beta1, 0, 0.99999);
+        check_option(name, "beta2", o.beta2, 0, 0.99999);
         check_option(name, "eps", o.eps, 0, 1e10);
         options_.push_back(o);
         options_.back().weight_decay = o.weight_decay.value_or(decoupled ? 0.01 : 0);

@@ -1,8 +1,8 @@
 // Training checkpoints. See checkpoint.h.
 //
-// In the file: "model.<name>" for each parameter, "optimizer.<parameter>.<k>" for each tensor of
-// the optimiser's state, and integers for the rest. Doubles are kept as their bits. The metadata
-// holds texts that say what run this is.
+// In the file: "model.<name>" for each parameter, "optimizer.<i>.<k>" for tensor k of the state of
+// the optimiser's parameter i, and integers for the rest. Doubles are kept as their bits. The
+// metadata holds texts that say what run this is.
 #include "optim/checkpoint.h"
 
 #include <algorithm>  // find, min

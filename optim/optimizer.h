@@ -57,8 +57,9 @@ protected:
     };
 
     // A stretch of a parameter that this step changes, and its gradient [count]: the whole
-    // parameter, or one row if only some rows have a gradient (core/row_gradient.h). Rows without
-    // one stay as they are: momentum and weight decay do not reach them, and their state waits.
+    // parameter or, if its gradient is a RowGradient (of an Embedding with sparse = true), one row.
+    // The other rows stay as they are: momentum and weight decay do not reach them, and their state
+    // waits.
     // torch.optim.SparseAdam skips rows in the same way. It differs in eps, which it adds before
     // v's bias is corrected, and it has no weight decay.
     struct Piece {

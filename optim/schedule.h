@@ -17,8 +17,8 @@ struct StepDecay {
 double step_decay(int64_t step, StepDecay options);
 
 // Rises linearly from 0 during the first `warmup` steps, then falls along half a cosine to 0 at
-// `total` (if that is larger), and stays there. (transformers.get_cosine_schedule_with_warmup,
-// which rises again after `total`.)
+// `total`, and stays there. Throws if total < warmup; if they are equal, step `total` has factor 1.
+// (transformers.get_cosine_schedule_with_warmup, which rises again after `total`.)
 struct Cosine {
     int64_t warmup = 0;
     int64_t total = 1000;

@@ -202,7 +202,7 @@ TEST_CASE("Adam and AdamW: options that make no sense are errors under the right
     const auto adamw = [](AdamOptions options) { AdamW(std::vector<Tensor>{}, options); };
     CHECK_ERROR(adam({.lr = std::nan("")}), "Adam: ", "lr = nan");
     CHECK_ERROR(adam({.lr = -1}), "Adam: ", "lr = -1");
-    CHECK_ERROR(adam({.beta1 = 1}), "Adam: ", "beta1 = 1");
+    CHECK_ERROR(adam({.beta1 = 1}), "Adam: ", "beta1 = 1;", "between 0 and 0.99999");
     CHECK_ERROR(adam({.beta1 = -0.1}), "Adam: ", "beta1 = -0.1");
     CHECK_ERROR(adam({.beta2 = 1}), "Adam: ", "beta2 = 1");
     CHECK_ERROR(adam({.beta2 = std::nan("")}), "Adam: ", "beta2 = nan");
