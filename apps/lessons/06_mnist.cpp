@@ -62,7 +62,7 @@ static int lesson(int, char**) {
     }
 
     // 784 pixels -> 128 -> 256 -> 10 scores, with relu in between: lesson 5's network with one
-    // layer more.
+    // layer more, and no sigmoid at the end: cross-entropy takes the scores as they are.
     Rng rng(1);
     MLP model(train_set.features(), 128, 256, 10, rng);
     Adam adam(model.parameters(), {.lr = kLearningRate});
