@@ -427,7 +427,8 @@ int mnist(int argc, char** argv) {
     options.add("resume", s.resume, "go on from this checkpoint, with the same options", "FILE");
     options.add("save-adapter", s.save_adapter, "write the adapters as PEFT has them", "DIR");
     options.add("adapter", s.adapter,
-                "evaluate the base with this adapter; with --method train it further", "DIR");
+                "evaluate the base with this adapter; with --method lora or dora, train it further",
+                "DIR");
     options.add("json", s.json, "write every figure to this file", "FILE");
     options.add("report", s.report, "write a page of pictures, index.html, to this folder", "DIR");
     options.add("trace", s.trace, "print every op, forward and backward, on stderr");

@@ -5,8 +5,8 @@
 //       build/predict *.png --base out/base.safetensors --adapter out/lora
 //       build/predict new.csv --data train.csv --base out/base.safetensors
 //
-// Without --base it takes the base that the adapter names. Without either, a network is trained in
-// a few seconds and kept beside the program.
+// For pictures, without --base, it takes the base that the adapter names. Without either, a network
+// is trained in a few seconds and kept beside the program. Rows of a CSV file always need --base.
 #include <langinfo.h>  // nl_langinfo
 
 #include <algorithm>  // max_element, min, stable_sort

@@ -77,7 +77,7 @@ void Options::set(const Option& option, const std::string& text) const {
 }
 
 void Options::print_help(const char* program) const {
-    std::printf("%s\n\nusage: %s [options]\n\n", purpose_.c_str(), program);
+    std::printf("%s\n\noptions of %s:\n\n", purpose_.c_str(), program);
     for (const Option& o : options_) {
         std::string fallback;
         if (auto* whole = std::get_if<int64_t*>(&o.value)) fallback = to_text(**whole);

@@ -169,7 +169,8 @@ static int tokens(int argc, char** argv) {
     NextByte model(rng);
     model.recompute = recompute;
     std::printf("%s\n\npretraining on %s\n", to_string(model).c_str(), text_path.c_str());
-    // Two groups: decay would shrink rows of the table that a batch does not even look up.
+    // Two groups: the table's gradient is dense, so decay would also shrink rows that a batch does
+    // not even look up.
     const std::vector<Tensor> table = model.embedding->parameters();
     std::vector<Tensor> matrices = model.parameters();
     matrices.erase(matrices.begin());  // the table, which is described first

@@ -121,7 +121,7 @@ def test_lora_called_dora(tmp_path):
 
 def test_another_rank(folder):
     change(folder, r=8)
-    assert "has shape (4, 784); by the base and the rank" in refusal(folder)
+    assert "has shape (4, 784); by the rank" in refusal(folder)
 
 
 def test_a_target_without_tensors(folder):
