@@ -72,13 +72,15 @@ int64_t column_named(const CsvTable& table, const std::string& name) {
     const std::string place = table.path + ": line " + to_text(line) + ", " +
                               column_name(table, column) + ": ";
     if (cell.empty())
-        fail(place, "the cell is empty; it must be a finite number. hint: fill it in, or leave "
-             "out the row");
+        fail(place, "the cell is empty; each must be filled. hint: fill it in, or leave out the "
+             "row");
     fail(place, "got \"", std::string(cell), "\"; it must be a finite number",
          !is_name(cell) ? ""
          : cell.find(',') != cell.npos ? ". hint: write decimals with a point"
          : table.header.empty()
              ? ". hint: name the columns in the first line, and that of the labels with --label"
+         : int64_t(column) == table.label_column && !table.lines.empty()
+             ? ". hint: the first label is a number; make all of them numbers, or all names"
          : table.label.empty() ? ". hint: if these are the labels, name their column with --label"
          : table.label_column < 0
              ? ". hint: no column is named \"" + table.label + "\"; correct --label"
