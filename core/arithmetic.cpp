@@ -1,4 +1,4 @@
-// Arithmetic, element by element, on tensors of equal shapes.
+// Arithmetic, element by element: of two tensors of equal shapes, or of a tensor and a number.
 #include "core/autograd.h"
 #include "core/ops.h"
 

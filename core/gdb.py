@@ -7,7 +7,7 @@
 # Everything is read from memory: no function of the program is called, so it works on core files.
 import gdb
 
-SHOWN = 6          # numbers of a tensor, and places in a shape, that are printed
+SHOWN = 6          # numbers of a tensor, and rows of a row gradient, that are printed
 COUNTED = 1000000  # numbers that are searched for NaN
 LINES = 200        # of a graph
 
@@ -187,7 +187,8 @@ class Grad(gdb.Command):
 
 
 def register(objfile):
-    # Per object file, since those come before the standard library's, which has its own shared_ptr.
+    # Per object file: gdb asks these printers first. Otherwise the standard library's printer for
+    # shared_ptr would take std::shared_ptr<Node>.
     if find_printer not in objfile.pretty_printers:
         objfile.pretty_printers.insert(0, find_printer)
 

@@ -16,7 +16,7 @@ namespace slim {
 
 class Rng;
 
-// ---- arithmetic.cpp: element by element, equal shapes -------------------------------------------
+// ---- arithmetic.cpp: element by element, of equal shapes or with a number -----------------------
 
 Tensor add(const Tensor& a, const Tensor& b);
 Tensor sub(const Tensor& a, const Tensor& b);

@@ -80,7 +80,7 @@ public:
     std::shared_ptr<TensorImpl> impl;
 
 private:
-    void make_grad_dense() const;
+    void make_grad_dense() const;  // in row_gradient.cpp
     TensorImpl& get() const {
         if (!impl) fail_undefined();
         return *impl;

@@ -119,8 +119,8 @@ Tensor silu_mul(const Tensor& gate, const Tensor& up) {
 // (y_j, y_j') = R (x_j, x_j')         R = ((cos, -sin), (sin, cos)), j' = j + head_dim / 2
 // (dx_j, dx_j') = R^T (dy_j, dy_j'), a rotation by minus the angle
 
-// Adds each head of in to out, rotated by the angles of the row's position in its sequence, or by
-// minus the angles (sign -1).
+// Writes each head of in to out, or adds it, as out.beta says: rotated by the angles of the row's
+// position in its sequence, or by minus the angles (sign -1).
 static void rotate(const real* in, Tensor::GradSlot out, int64_t rows, int64_t heads, int64_t time,
                    const Tensor& angles, real sign) {
     const int64_t half = angles.size(1) / 2;
@@ -257,7 +257,7 @@ struct CausalAttentionNode : Node {
         const real *q = saved(0), *k = saved(1), *v = saved(2);
         real* dk = needs_grad(1) ? inputs[1].mutable_grad() : nullptr;
         real* dv = needs_grad(2) ? inputs[2].mutable_grad() : nullptr;
-        Tensor::GradSlot dq{};  // last: where q is k or v, it must be added to, too
+        Tensor::GradSlot dq{};  // after dk and dv: if q is the same tensor, beta must be 1
         if (needs_grad(0)) dq = inputs[0].grad_slot();
         Tensor strip({kStrip, at.time});
         real* ds = strip.mutable_data();
