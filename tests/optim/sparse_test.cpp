@@ -32,7 +32,7 @@ TEST_CASE("add_grad_rows: rows are sorted, repeated ones and later passes add up
     CHECK(w.grad().to_vector() == Values{7, 8, 3, 4, 0, 0, 0, 0, 15, 18});
 }
 
-TEST_CASE("add_grad_rows: whoever asks for the dense gradient makes it dense") {
+TEST_CASE("add_grad_rows: asking for the dense gradient makes it dense") {
     const auto dense = [](Tensor& w) { return w.grad_data(); };
     Tensor a = table(), b = table(), c = table(), d = table();
     for (Tensor w : {a, b, c, d}) add(w, {1}, {7, 8});
