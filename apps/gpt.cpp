@@ -253,17 +253,21 @@ int gpt(int argc, char** argv) {
         row.bytes = file_bytes(s.save + "/base/model.safetensors");
     }
     run.evaluate(base, row);
+    const auto quantize = [&] {  // does nothing the second time
+        if (s.quantize == "nf4") quantize_linear_layers(base, Quantization::kNF4, {"lm_head"});
+    };
     if (!s.adapter.empty()) {
+        quantize();
         adapters = attach_adapter(base, load_adapter(s.adapter), rng);
         run.evaluate(base, {"adapter", s.seed});
     }
     for (const Way& way : wanted) {
-        if (!way.targets.empty() && s.quantize == "nf4")  // does nothing the second time
-            quantize_linear_layers(base, Quantization::kNF4, {"lm_head"});
+        if (!way.targets.empty()) quantize();
         for (int64_t i = 0; i < s.seeds; i++) run.adapt(way, adapters, s.seed + i);
     }
     print(run);
-    std::printf("\nsaved in %s: models for transformers, adapters for PEFT\n", s.save.c_str());
+    if (s.base.empty() || !wanted.empty())
+        std::printf("\nsaved in %s: models for transformers, adapters for PEFT\n", s.save.c_str());
     return 0;
 }
 
