@@ -101,8 +101,9 @@ static bool no_better(const EpochReport& epoch, const Evaluation& guess) {
 }
 
 // A large step can push all units of a layer below zero. ReLU then passes no gradient, so they
-// never come back, and the logits are the same for every row.
+// never come back, and the logits are the same for every row. A single row says nothing.
 static bool all_rows_equal(const Tensor& logits) {
+    if (logits.size(0) < 2) return false;
     for (int64_t i = logits.size(1); i < logits.size(); i++)
         if (logits.data()[i] != logits.data()[i % logits.size(1)]) return false;
     return true;
