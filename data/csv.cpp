@@ -1,7 +1,7 @@
 // The CSV reader. See csv.h.
 #include "data/csv.h"
 
-#include <algorithm>  // count, equal_range, find, min, none_of
+#include <algorithm>  // count, find, min, none_of
 #include <charconv>   // from_chars
 #include <cmath>      // floor, isfinite
 #include <map>

@@ -1,7 +1,7 @@
 // Labelled rows: taking some, scaling columns, and changing images. See dataset.h.
 #include "data/dataset.h"
 
-#include <algorithm>  // clamp, max, max_element, min
+#include <algorithm>  // max, max_element, min
 #include <cmath>      // cos, floor, isfinite, sin, sqrt
 #include <cstdlib>    // strtod
 #include <numbers>    // pi

@@ -67,8 +67,8 @@ GreyImage ink_in(const GreyImage& picture, const std::string& name) {
     const auto [dark, light] = strongest_contrast(picture, paper);
     const double strongest = std::max(dark, light);
     check(strongest >= 20, name,
-          ": no digit found: nothing is darker or lighter than the paper by ", "more than ",
-          std::floor(strongest), " of 255; at least 20 are needed",
+          ": no digit found: the strongest contrast with the paper is ", std::floor(strongest),
+          " of 255; at least 20 are needed",
           ". hint: draw it in black, and leave a margin around it");
 
     const bool is_dark = dark >= light;

@@ -334,7 +334,7 @@ std::string looks_like(std::span<const uint8_t> bytes) {
     };
     static const Kind kinds[] = {
         {"\x1f\x8b", "a gzip file. hint: unpack it with gunzip"},
-        {"PK", "a zip file (PyTorch's .pt files are zip files). hint: unpack or convert it"},
+        {"PK\x03\x04", "a zip file (as PyTorch's .pt files are). hint: unpack or convert it"},
         {"<", "a web page, perhaps the error page of a failed download. hint: fetch it again"},
         {"version https://git-lfs", "a pointer to a file kept by git-lfs. hint: git lfs pull"},
         {"\x89PNG", "a PNG picture"},

@@ -2,9 +2,7 @@
 // would wrongly accept, or what would crash it.
 #include "data/image.h"
 
-#include <algorithm>  // clamp, max, min
-#include <array>
-#include <cmath>  // floor, sqrt
+#include <algorithm>  // all_of, max
 #include <cstdlib>
 #include <memory>
 #include <vector>

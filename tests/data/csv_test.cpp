@@ -55,6 +55,7 @@ TEST_CASE("csv: labels that are names count in alphabetical order") {
 
     CHECK_ERROR(rows_in("kind,a\n1,1\nb,2\n"), "line 3, column 1 (kind): got \"b\"");
     CHECK_ERROR(rows_in("kind,a\nb,1\n,2\n"), "line 3, column 1 (kind): the cell is empty");
+    CHECK(rows_in("PK,a\n1,2\n").count == 1);  // no zip file
     CHECK_ERROR(rows_in("kind,a\n1,1\ncat,2\n"), "line 3, column 1 (kind): got \"cat\"",
                 "the first label is a number");
     CHECK_ERROR(rows_in("kind,a\nnan,1\n"), "line 2, column 1 (kind): got \"nan\"");

@@ -188,7 +188,7 @@ TEST_CASE("digit: an empty picture gets a sentence") {
     CHECK_ERROR(digit_of(paper(1, 1)), "no digit found");
     GreyImage faint = paper(50, 50, 200);
     fill(faint, 20, 20, 10, 10, 190);
-    CHECK_ERROR(digit_of(faint), "no digit found", "more than 10 of 255");
+    CHECK_ERROR(digit_of(faint), "no digit found", "contrast with the paper is 10 of 255");
     Rng rng(1);
     GreyImage grain = paper(200, 200);
     for (uint8_t& pixel : grain.pixels) pixel = uint8_t(200 + rng.normal() * 8);
