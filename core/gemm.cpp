@@ -98,7 +98,8 @@ void blas_gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha) {
 // For AVX-512, OpenBLAS has kernels that do not copy their operands first. They take at most 1e6
 // multiplications, if B is transposed at most 1200 elements of C, and never two transposed operands
 // (see its sgemm_small_kernel_permit_skylakex.c). So a medium product is cut into such blocks of C.
-// The inner dimension is not cut: each element of C is still one sum.
+// The inner dimension is not cut: each element of C is still one sum. (With B transposed and more
+// than 833 of it, a block may be too large: then it gains nothing.)
 
 bool blas_has_small_kernels() {
     static const std::string_view core = openblas_get_corename();

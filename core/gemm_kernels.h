@@ -1,4 +1,5 @@
-// The kernels that gemm() dispatches to. Each computes C = alpha A B + beta C.
+// The kernels that gemm() chooses from. Each computes C = alpha A B + beta C. thin_gemm() is in
+// thin.cpp, the others are in gemm.cpp.
 #pragma once
 
 #include "core/gemm.h"

@@ -1,5 +1,5 @@
 // Softmax, the losses, and argmax_rows.
-#include <algorithm>  // max, max_element
+#include <algorithm>  // max_element
 #include <cmath>      // exp, log
 
 #include "core/autograd.h"

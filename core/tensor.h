@@ -72,7 +72,7 @@ public:
         real beta;  // 0: the elements are uninitialised, overwrite them; 1: add to them
         void add(int64_t i, real value) const { data[i] = beta == 0 ? value : data[i] + value; }
     };
-    GradSlot grad_slot();  // mutable_grad() for large tensors: saves the pass that writes zeros
+    GradSlot grad_slot();  // the faster mutable_grad(): a new gradient is not zeroed, see beta
     void check_takes_grad() const;  // throws unless this tensor requires a gradient
 
     Tensor detach() const;  // the same elements, without history

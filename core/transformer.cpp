@@ -1,7 +1,7 @@
 // The ops of a transformer. See transformer.h.
 #include "core/transformer.h"
 
-#include <algorithm>  // max, min
+#include <algorithm>  // fill, min
 #include <bit>        // bit_cast
 #include <cmath>      // exp, pow, sqrt
 
@@ -283,8 +283,8 @@ Tensor causal_attention(const Tensor& q, const Tensor& k, const Tensor& v, int64
                       heads % kv_heads == 0 && q.size(1) % heads == 0 &&
                       q.size(1) / heads * kv_heads == k.size(1);
     check(fits, "causal_attention: q, k and v of shapes ", q.shape(), ", ", k.shape(), " and ",
-          v.shape(), " for ", heads, " heads and ", kv_heads, " key/value heads; they must be ",
-          "(rows, heads * d) and twice (rows, kv_heads * d), and kv_heads must divide heads");
+          v.shape(), " for ", heads, " heads and ", kv_heads, " key/value heads; q must be ",
+          "(rows, heads * d), k and v (rows, kv_heads * d), and kv_heads must divide heads");
     check(time > 0 && q.size(0) % time == 0, "causal_attention: ", q.size(0),
           " rows for sequences of ", time, "; the rows must be whole sequences");
     const Heads at{q.size(0) / time, time, heads, kv_heads, q.size(1) / heads};

@@ -13,7 +13,7 @@ struct EmbeddingOptions {
     double max_norm = 0;   // lookups first scale rows of a larger norm down, in place; 0: off
     double norm_type = 2;  // the p of max_norm's p-norm; may be INFINITY
     bool scale_grad_by_freq = false;  // divide a row's gradient by its id's count among the ids
-    bool sparse = false;  // give the table a RowGradient: a step costs only the batch's rows
+    bool sparse = false;  // keep the gradient of the rows looked up alone (core/row_gradient.h)
 };
 
 // weight [num_embeddings, dim] -> [ids.size(), dim]. With max_norm, the rows of weight that are

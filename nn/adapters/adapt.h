@@ -46,8 +46,9 @@ std::vector<AdaptedPlace> make_adapters(Module& model, ModuleSelector& selector,
                                         const AdapterConfig& config, Rng& rng);
 
 // Several adapters on one base, by name, of which one is active. All share the base's memory.
-// Switching exchanges modules, so it is instant, and disabling gives the base back to the bit. Each
-// call looks the modules up in the model. Modules that the caller has replaced are left alone.
+// Switching exchanges modules, so it is instant, and disabling gives the base back to the bit. It
+// looks the modules up in the model, and leaves alone those that the caller has replaced; places()
+// of the active adapter, and so save_adapter(), then throws.
 class AdapterSet {
 public:
     explicit AdapterSet(Module& model) : model_(&model) {}  // the model must outlive this
@@ -103,7 +104,7 @@ void freeze_linear_layers(Module& model);
 
 // Quantises and freezes every Linear of the model but those named in `exclude`, by their names or
 // the last parts of them: {"lm_head"} for QLoRA. Do this before attaching. Throws, and changes
-// nothing, when a weight is not finite or no Linear has an excluded name.
+// nothing, when a weight is not finite or a name in `exclude` fits no Linear.
 void quantize_linear_layers(Module& model, Quantization kind,
                             const std::vector<std::string>& exclude = {});
 

@@ -34,7 +34,7 @@ struct AdapterConfig {
     double alpha = 8;
     Scaling scaling = Scaling::kAlphaOverRank;  // s = alpha, alpha / rank or alpha / sqrt(rank)
     InitA init = InitA::kKaiming;
-    double dropout = 0;  // of the adapter's input, while training
+    double dropout = 0;  // of the adapter's input (Embedding: of the rows A[ids]), while training
     Axis axis = Axis::kOut;
     NormGradient norm_gradient = NormGradient::kDetached;  // as the paper, section 4.3
 
@@ -44,10 +44,10 @@ struct AdapterConfig {
     std::vector<std::string> exclude_modules = {};
     std::string exclude_pattern = {};
 
-    // Adapts only layers with these indices; empty: all. The index follows a word that matches
-    // layers_pattern (empty: any word), as 3 in "model.layers.3.fc1". As in PEFT, there must be a
-    // part before the word and one after the index: "layers.3.fc1" has no index. A module whose
-    // full name is among the targets is adapted whatever its index.
+    // With target_modules: adapts only layers with these indices; empty: all. The index follows a
+    // word that matches layers_pattern (empty: any word), as 3 in "model.layers.3.fc1". As in PEFT,
+    // there must be a part before the word and one after the index: "layers.3.fc1" has no index. A
+    // module whose full name is among the targets is adapted whatever its index.
     std::vector<int64_t> layers_to_transform = {};
     std::vector<std::string> layers_pattern = {};
 

@@ -1,6 +1,6 @@
 // The scale of DoRA. See dora_scale.h.
 //
-// Squared norms without forming V = W + s B A. For row j,
+// Squared norms without forming V = W + s B A. For row j (V_j, W_j and B_j are rows of V, W and B),
 //
 //     |V_j|^2 = |W_j|^2 + 2 s B_j . (A W_j) + s^2 B_j (A A^T) B_j^T
 //
@@ -67,7 +67,8 @@ Tensor magnitude_over_norm(const Tensor& m, const Tensor& n) {
 
 // ---- dora_scale ---------------------------------------------------------------------------------
 // Row j of s B A is s sum_k B_jk A_k, where A_k is row k of A. Column j of it is s sum_k A_kj B_k,
-// where B_k is column k of B. K [rank, count] holds the coefficients: B^T per output, A per input.
+// where B_k is column k of B. (Above, B_j was a row.) K [rank, count] holds the coefficients: B^T
+// per output, A per input.
 // Below, K_j, product_j, pull_j and Q_j are columns j:
 //
 //     product = A W^T or B^T W                    [rank, count]

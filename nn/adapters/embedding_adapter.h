@@ -71,8 +71,8 @@ struct EmbeddingWithLoRA : EmbeddingAdapter {
 };
 
 // One magnitude per embedding dimension: the norms are those of the columns, over the vocabulary.
-// The exact gradient of a norm reaches every row of A: it is dense, and changes rows that were
-// never looked up. NormGradient::kDetached avoids both.
+// The exact gradient of a norm reaches every row of A but that of padding_idx: it is dense, and
+// changes rows that were never looked up. NormGradient::kDetached avoids both.
 //
 // When max_norm scales rows of the table down, the norms of the columns change, and c with them.
 // merged() scales all rows of its copy down: it equals the adapter only when every row with a

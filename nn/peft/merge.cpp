@@ -86,7 +86,7 @@ TensorFile merge_into(const TensorFile& base, const LoadedAdapter& adapter) {
         try {
             const Tensor old = base.tensor(name), merged = value(old);
             for (real v : merged.to_vector())
-                check(std::isfinite(v), "merge: the merged weight is not finite");
+                check(std::isfinite(v), "merge: the new values are not finite");
             result.tensors[name] = store_merged(before, old, merged);
             const double lost = digits_lost(result.tensors[name], merged);
             if (lost > 0)
