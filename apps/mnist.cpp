@@ -305,7 +305,7 @@ void complete(Settings& s) {
 
 // ---- what cannot work is refused before hours are spent -----------------------------------------
 
-// A mistake: two options that do not go together.
+// Throws "<options>: <why>" if `wrong`.
 void refuse(bool wrong, const char* options, const char* why) {
     check(!wrong, options, ": ", why);
 }

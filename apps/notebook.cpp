@@ -1,5 +1,6 @@
-// The notebook "LoRA and DoRA from scratch" in C++, cell by cell, its classes written by hand on
-// the ops of core. nn has the same layers ready made, and faster. Run: make notebook
+// The notebook "LoRA and DoRA from scratch" in C++, cell by cell. Its LoRA and DoRA layers are
+// written by hand on the ops of core; Linear, the perceptron and Adam are the library's. nn has
+// these layers ready made, and faster; in its LinearWithDoRA m is used. Run: make notebook
 #include <cmath>
 #include <cstdio>
 #include <ctime>

@@ -110,7 +110,7 @@ std::string base_of(const LoadedAdapter& adapter) {
     const auto* path = name ? std::get_if<std::string>(&name->value) : nullptr;
     if (path && file_exists(*path)) return *path;
     std::fprintf(stderr, "%s: an adapter fits only the base that it was trained on, which is not "
-                 "known. hint: name it with --base\n", adapter.folder.c_str());
+                 "known or not there. hint: name it with --base\n", adapter.folder.c_str());
     return "";
 }
 

@@ -3,7 +3,7 @@
 // Run: make tokens    (ARGS='--text FILE --adapt FILE' for texts of your own)
 //
 // A small network is pretrained on one text (the GNU General Public License, which every Debian and
-// Ubuntu has) and adapted to another (the C++ of core/). LoRA goes around its Embedding and its
+// Ubuntu has) and adapted to another (the files of core/). LoRA goes around its Embedding and its
 // Linear layers. Then the adapter is merged for inference, unmerged, and switched off.
 #include <chrono>
 #include <cmath>

@@ -65,7 +65,7 @@ int main() {
 
     // Where does one weight W_jk occur? In every y_ij of its output j, once for each example i,
     // with the factor x_ik:     dy_ij / dW_jk = x_ik, and 0 for all other outputs.
-    // matmul_nt(x, W) is x W^T, matmul_tn(dy, x) is dy^T x; detach() keeps no nodes: no backward.
+    // matmul_nt(x, W) is x W^T, matmul_tn(dy, x) is dy^T x. On detached tensors no node is made.
     Tensor W_nudged = clone(W.detach());
     W_nudged.mutable_data()[1 * kIn + 2] += 1;  // W_12
     const Tensor gain = matmul_nt(x.detach(), W_nudged) - matmul_nt(x.detach(), W.detach());

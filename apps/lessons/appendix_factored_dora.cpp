@@ -1,4 +1,4 @@
-// Appendix: factored DoRA. At rank 16 and 128 rows: 12 % (rank / rows) more products than LoRA.
+// Appendix: factored DoRA, at rank 16 and 128 rows 12 % (rank / rows) more work than LoRA.
 //
 // You will learn: how LinearWithDoRA gets the norms of W + s B A, and the gradients through them,
 //   without forming that matrix. Each step is checked against the plain computation.
@@ -109,8 +109,8 @@ int main() {
     compare("dB", dB, plain.lora.B.grad());
     compare("dA", dA, plain.lora.A.grad());
 
-    // What it costs beyond LoRA, in multiplications. By definition: dW', which costs as much as
-    // x W^T, and three products of rank * in * out: B A, dA and dB. Factored: W A^T and P^T W.
+    // What a step costs, in multiplications. By definition: y, dx and dW'; B A, dA and dB; and 5
+    // for each element of W. Factored: what LoRA costs, and W A^T and P^T W.
     const double in = 4096, out = 4096, rank = 16, batch = 128;
     const double lora = batch * (2 * in * out + 3 * rank * (in + out));
     const double defined = in * out * (3 * batch + 3 * rank + 5);
