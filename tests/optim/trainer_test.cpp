@@ -438,7 +438,7 @@ TEST_CASE("fault: train: a negative clip_norm is an error") {
 
 TEST_CASE("train: an epoch that is no better than guessing is said once, with the reason") {
     const DataSet images = striped_images(90);
-    const auto fit = [&](double bias, double lr, TrainReport& report) {
+    const auto fit = [&](double bias, double lr, TrainReport& report, int64_t batch_size = 10) {
         Rng rng(1);
         MLP model(9, 8, 8, 3, rng);
         // The first layer's units are all below zero: no gradient comes through.
@@ -446,7 +446,7 @@ TEST_CASE("train: an epoch that is no better than guessing is said once, with th
         Adam adam(model.parameters(), {.lr = lr});
         return stderr_of([&] {
             report = train(model, adam, images, rng,
-                           {.epochs = 3, .batch_size = 10, .show_progress = false});
+                           {.epochs = 3, .batch_size = batch_size, .show_progress = false});
         });
     };
     TrainReport report;
@@ -457,6 +457,8 @@ TEST_CASE("train: an epoch that is no better than guessing is said once, with th
     CHECK(report.collapsed);
     check_words(fit(0, 1e-9, report), {"no better than guessing", "hint: train for more steps"});
     CHECK(report.collapsed);
+    // The last batch has one row, which equals itself.
+    check_words(fit(0, 1e-9, report, 89), {"no better than guessing", "hint: train for more steps"});
     CHECK(fit(0, 0.01, report) == "");
     CHECK(!report.collapsed);
 }
