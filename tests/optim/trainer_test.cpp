@@ -458,7 +458,8 @@ TEST_CASE("train: an epoch that is no better than guessing is said once, with th
     check_words(fit(0, 1e-9, report), {"no better than guessing", "hint: train for more steps"});
     CHECK(report.collapsed);
     // The last batch has one row, which equals itself.
-    check_words(fit(0, 1e-9, report, 89), {"no better than guessing", "hint: train for more steps"});
+    check_words(fit(0, 1e-9, report, 89),
+                {"no better than guessing", "hint: train for more steps"});
     CHECK(fit(0, 0.01, report) == "");
     CHECK(!report.collapsed);
 }
