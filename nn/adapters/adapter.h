@@ -47,7 +47,7 @@ struct AdapterConfig {
     // With target_modules: adapts only layers with these indices; empty: all. The index follows a
     // word that matches layers_pattern (empty: any word), as 3 in "model.layers.3.fc1". As in PEFT,
     // there must be a part before the word and one after the index: "layers.3.fc1" has no index. A
-    // module whose full name is among the targets is adapted whatever its index.
+    // module whose full name is among the targets is adapted with any index.
     std::vector<int64_t> layers_to_transform = {};
     std::vector<std::string> layers_pattern = {};
 

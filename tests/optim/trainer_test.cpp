@@ -346,7 +346,7 @@ TEST_CASE("fault: train, evaluate: a parameter that is not finite is named with 
     CHECK(where_not_finite(model) == "");
     model.state_dict().at("layers.2.weight").mutable_data()[7] = real(std::nan(""));
     CHECK(where_not_finite(model) == "layers.2.weight holds nan at (1, 1)");
-    CHECK_ERROR(evaluate(model, images), "in the batch from row 0 on, the logits hold",
+    CHECK_ERROR(evaluate(model, images), "evaluate: in the batch from row 0 on, the logits hold",
                 "layers.2.weight holds nan at (1, 1)");
     SGD sgd(model.parameters());
     CHECK_ERROR(train(model, sgd, images, rng, quiet(1, 8)), "step 1 ", "layers.2.weight",
