@@ -98,23 +98,35 @@ void blas_gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha) {
 // For AVX-512, OpenBLAS has kernels that do not copy their operands first. They take at most 1e6
 // multiplications, if B is transposed at most 1200 elements of C, and never two transposed operands
 // (see its sgemm_small_kernel_permit_skylakex.c). So a medium product is cut into such blocks of C.
-// The inner dimension is not cut: each element of C is still one sum. (With B transposed and more
-// than 833 of it, a block may be too large: then it gains nothing.)
+// The inner dimension is not cut: each element of C is still one sum.
 
 bool blas_has_small_kernels() {
     static const std::string_view core = openblas_get_corename();
     return core == "SkylakeX" || core == "Cooperlake" || core == "SapphireRapids";
 }
 
-void blocked_gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha) {
+struct Block {
+    int64_t rows, cols;
+};
+
+// The largest block of C that those kernels take: 0 rows or columns if there is none.
+static Block small_block(MatrixView a, MatrixView b) {
     const int64_t small = 1'000'000, results = 1200;
-    int64_t rows = c.rows, cols = c.cols;  // of a block
     const double work = multiplications(a, b);
-    if (work > double(small) && work <= 16 * double(small)) {
-        if (!b.transposed) rows = small / (b.cols * a.cols) / 8 * 8;
-        else if (!a.transposed && a.cols >= 512) cols = results / a.rows / 8 * 8;  // long sums only
-        if (rows == 0 || cols == 0) rows = c.rows, cols = c.cols;
-    }
+    if (work <= double(small)) return {a.rows, b.cols};
+    if (work > 16 * double(small)) return {0, 0};
+    if (!b.transposed) return {small / (b.cols * a.cols) / 8 * 8, b.cols};
+    if (a.transposed || a.cols < 512) return {0, 0};  // short sums gain nothing
+    return {a.rows, std::min(results, small / a.cols) / a.rows / 8 * 8};
+}
+
+bool fits_blocks(MatrixView a, MatrixView b) {
+    const Block block = small_block(a, b);
+    return block.rows > 0 && block.cols > 0;
+}
+
+void blocked_gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha) {
+    const auto [rows, cols] = small_block(a, b);
     for (int64_t i = 0; i < c.rows; i += rows)
         for (int64_t j = 0; j < c.cols; j += cols) {
             const int64_t m = std::min(rows, c.rows - i), n = std::min(cols, c.cols - j);
@@ -143,13 +155,10 @@ void gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha) {
 
     const int wanted = threads_for(a, b);
     if (threads > 1) openblas_set_num_threads(wanted);  // takes 10 ns
-    if (blas_has_small_kernels()) {
-        if (wanted == 1) blocked_gemm(a, b, c, alpha);
-        else blas_gemm(a, b, c, alpha);
-    } else {
-        if (is_thin(a, b)) thin_gemm(a, b, c, alpha);
-        else blas_gemm(a, b, c, alpha);
-    }
+    if (wanted > 1) blas_gemm(a, b, c, alpha);
+    else if (blas_has_small_kernels() && fits_blocks(a, b)) blocked_gemm(a, b, c, alpha);
+    else if (is_thin(a, b)) thin_gemm(a, b, c, alpha);
+    else blas_gemm(a, b, c, alpha);
 }
 
 GemmCount gemm_count() { return count; }

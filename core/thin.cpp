@@ -97,16 +97,24 @@ void add_dots(int64_t k, real alpha, const real* a, int64_t row_a, const real* b
 }
 
 template <bool kFresh>
+auto dots_tile(int64_t rows, int64_t cols) {
+    if (cols == 3) return rows == 4 ? add_dots<kFresh, 4, 3> : add_dots<kFresh, 1, 3>;
+    return rows == 4 ? add_dots<kFresh, 4, 1> : add_dots<kFresh, 1, 1>;
+}
+
+// 12 rows of B meet all rows of A before the next 12: a long B is read once from memory.
+template <bool kFresh>
 void dots_product(MatrixView a, MatrixView b, MatrixTarget c, real alpha) {
-    for (int64_t i = 0, rows; i < c.rows; i += rows) {
-        rows = i + 4 <= c.rows ? 4 : 1;
-        for (int64_t j = 0, cols; j < c.cols; j += cols) {
-            cols = j + 3 <= c.cols ? 3 : 1;
-            const auto tile =
-                rows == 4 ? (cols == 3 ? add_dots<kFresh, 4, 3> : add_dots<kFresh, 4, 1>)
-                          : (cols == 3 ? add_dots<kFresh, 1, 3> : add_dots<kFresh, 1, 1>);
-            tile(a.cols, alpha, a.data + i * a.stride, a.stride, b.data + j * b.stride, b.stride,
-                 c.data + i * c.stride + j, c.stride);
+    for (int64_t first = 0; first < c.cols; first += 12) {
+        const int64_t end = std::min(first + 12, c.cols);
+        for (int64_t i = 0, rows; i < c.rows; i += rows) {
+            rows = i + 4 <= c.rows ? 4 : 1;
+            for (int64_t j = first, cols; j < end; j += cols) {
+                cols = j + 3 <= end ? 3 : 1;
+                dots_tile<kFresh>(rows, cols)(a.cols, alpha, a.data + i * a.stride, a.stride,
+                                              b.data + j * b.stride, b.stride,
+                                              c.data + i * c.stride + j, c.stride);
+            }
         }
     }
 }
@@ -114,22 +122,20 @@ void dots_product(MatrixView a, MatrixView b, MatrixTarget c, real alpha) {
 }  // namespace
 
 // ---- dispatch -----------------------------------------------------------------------------------
-// C [m, n] = A [m, k] B [k, n], of at most 1e6 multiplications. A side is thin up to 8, and a row
-// is long from 64 on. Two forms:
-//     by rows: B not transposed, m or k at most 8, n at least 64;
-//     by dots: A not transposed, B transposed, m or n at most 8, k at least 64.
+// C [m, n] = A [m, k] B [k, n]. The bounds are those below which BLAS took longer, on two CPUs.
+//     by rows: B not transposed, m or k at most 16, n at least 64;
+//     by dots: A not transposed, B transposed, m at most 16 or n at most 12, k at least 64.
 
 static bool by_rows(MatrixView a, MatrixView b) {
-    return !b.transposed && std::min(a.rows, a.cols) <= 8 && b.cols >= 64;
+    return !b.transposed && (a.rows <= 16 || a.cols <= 16) && b.cols >= 64;
 }
 
 static bool by_dots(MatrixView a, MatrixView b) {
-    return b.transposed && !a.transposed && std::min(a.rows, b.cols) <= 8 && a.cols >= 64;
+    return b.transposed && !a.transposed && (a.rows <= 16 || b.cols <= 12) && a.cols >= 64;
 }
 
 bool is_thin(MatrixView a, MatrixView b) {
-    const bool small = double(a.rows) * double(a.cols) * double(b.cols) <= 1e6;
-    return small && a.cols > 0 && (by_rows(a, b) || by_dots(a, b));
+    return a.cols > 0 && (by_rows(a, b) || by_dots(a, b));
 }
 
 void thin_gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha) {
