@@ -26,11 +26,11 @@ namespace {
 
 // ---- timing -------------------------------------------------------------------------------------
 
-// The processor's time of this process, which others do not disturb. With several threads, that
-// would be the sum of theirs: then, the time on the wall.
+// The processor's time of this thread, which others do not disturb (nor OpenBLAS's own, which spin
+// for a while after they start). With several threads, the time on the wall.
 double now() {
     timespec t;
-    clock_gettime(blas_threads() == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+    clock_gettime(blas_threads() == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
     return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
 }
 
