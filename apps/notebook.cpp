@@ -1,6 +1,7 @@
 // The notebook "LoRA and DoRA from scratch" in C++, cell by cell. Its LoRA and DoRA layers are
 // written by hand on the ops of core; Linear, the perceptron and Adam are the library's. nn has
-// these layers ready made, and faster; in its LinearWithDoRA m is used. Run: make notebook
+// these layers ready made, and faster. Its LinearWithDoRA uses m; the notebook's does not (see
+// below). Run: make notebook
 #include <cmath>
 #include <cstdio>
 #include <ctime>

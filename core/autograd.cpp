@@ -81,7 +81,8 @@ std::vector<Tensor> tensors_behind(const char* caller, const Tensor& y, uint64_t
         found.push_back(x);
         if (number(x) == 0) continue;
         const std::vector<Tensor>& inputs = x.impl->node->inputs;
-        pending.insert(pending.end(), inputs.rbegin(), inputs.rend());  // finds the first one first
+        // In reverse: what is put on last is taken off first, and that is the first input.
+        pending.insert(pending.end(), inputs.rbegin(), inputs.rend());
     }
     std::stable_sort(found.begin(), found.end(), [&](const Tensor& a, const Tensor& b) {
         return number(a) < number(b);

@@ -1,5 +1,5 @@
 // The graph behind a tensor as a picture: text for Graphviz, to be printed by a program and drawn
-// with `dot`. build/graph prints the graph of a small network, a LoRA and a DoRA layer:
+// with `dot`. build/graph prints that of a network of two layers, one with LoRA, one with DoRA:
 //
 //     build/graph | dot -Tsvg > graph.svg
 //

@@ -150,7 +150,9 @@ TensorImpl::~TensorImpl() {
         pending.pop_back();
         if (last.use_count() > 1) continue;  // another owner holds it, and with it the rest
         for (Tensor& slot : last->inputs) {
-            Tensor input = std::move(slot);  // one by one: in x + x, the second is x's last owner
+            // Takes each handle out before it looks at the next: in x + x both hold x, and when the
+            // first has gone, the second sees that it is the last.
+            Tensor input = std::move(slot);
             if (input.impl && input.impl.use_count() == 1 && input.impl->node)
                 pending.push_back(std::move(input.impl->node));
         }

@@ -257,7 +257,9 @@ struct CausalAttentionNode : Node {
         const real *q = saved(0), *k = saved(1), *v = saved(2);
         real* dk = needs_grad(1) ? inputs[1].mutable_grad() : nullptr;
         real* dv = needs_grad(2) ? inputs[2].mutable_grad() : nullptr;
-        Tensor::GradSlot dq{};  // after dk and dv: if q is the same tensor, beta must be 1
+        // After dk and dv: if q is the same tensor as k or v, its gradient exists by now, and dq is
+        // to be added to it (beta = 1).
+        Tensor::GradSlot dq{};
         if (needs_grad(0)) dq = inputs[0].grad_slot();
         Tensor strip({kStrip, at.time});
         real* ds = strip.mutable_data();

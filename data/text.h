@@ -13,7 +13,7 @@ namespace slim {
 struct Text {
     std::string path;           // for messages
     std::vector<int> train;
-    std::vector<int> held_out;  // the last tenth, at most 100,000 ids
+    std::vector<int> held_out;  // by split_text: the last tenth, at most 100,000 ids
 };
 
 // Each byte of the file is an id, 0 to 255. Throws when the file is empty.

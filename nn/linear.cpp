@@ -25,8 +25,8 @@ namespace slim {
 // dA   = dh xa             [rank, in]
 // dxa  = dh^T A            [batch, in]
 //
-// Matrices with a side of length rank are held as [rank, n]: few rows, each long, for long inner
-// loops (core/thin.cpp).
+// Inside the op, matrices with a side of length rank are held as [rank, n]: few rows, each long,
+// for long inner loops (core/thin.cpp). B is transposed for that.
 //
 // The bias is added to the finished product, while that is still in the cache. (Laying the bias
 // into y first and letting gemm add to it saves nothing, and rounds otherwise than add_row would.)

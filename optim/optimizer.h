@@ -21,9 +21,9 @@ class Optimizer {
 public:
     virtual ~Optimizer() = default;
 
-    // Updates every parameter that has a gradient. Throws when none has one: nothing would be
-    // trained. A warning would scroll away while the run goes on for hours. The likely reasons are
-    // an optimiser made before attach(), and a forgotten backward().
+    // Updates every parameter that has a gradient. Throws when there are parameters and none has
+    // one: nothing would be trained. A warning would scroll away while the run goes on for hours.
+    // The likely reasons are an optimiser made before attach(), and a forgotten backward().
     // Says once on stderr which parameters require a gradient and have never had one.
     void step();
     void zero_grad();  // drops the gradients

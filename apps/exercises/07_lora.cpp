@@ -4,9 +4,9 @@
 //
 // Before you write: which of A and B gets a gradient in the first step? Which starts at zero, and
 // why not both? Then write the layer. W and b are not to be trained.
-// Then a change of W is fitted: a sum of four products column times row, all columns and all rows
-// of norm 1 and at right angles, times 8, 4, 2 and 1, its "singular values". Predict what remains
-// of it with rank 1, 2, 3, 4.
+// Then a change of W is fitted, 8 u1 v1 + 4 u2 v2 + 2 u3 v3 + 1 u4 v4, where each u is a column and
+// each v a row. All have norm 1; the columns are at right angles to each other, and so are the
+// rows. 8, 4, 2 and 1 are its "singular values". Predict what remains of it with rank 1, 2, 3, 4.
 //
 // Check: make ex-07    Hint: make hint-07
 #include <cmath>

@@ -43,8 +43,8 @@ struct Repair {
 // that are moved four pixels aside. With 7,000 values or more it only counts them.
 Repair repair_moved_digits(const std::string& folder, const Plan& plan);
 
-// Trains a network, and prints how many digits it reads that lie anywhere in the picture, as they
-// are and centred [28, 28] -> [28, 28].
+// Trains a network, and prints how many digits it reads that are moved by up to four pixels: as
+// they are, and after centred(), which maps [28, 28] to [28, 28].
 void print_centred(const std::string& folder, Tensor (*centred)(const Tensor& x));
 
 }  // namespace slim

@@ -2,9 +2,9 @@
 //
 // You will learn: to look into a trained weight. LoRA's change has as many singular values as its
 //   rank, DoRA's m adds small ones, full tuning's has all. And an analysis after the DoRA paper
-//   (3.2): do rows that turn more change their norm more? The paper's correlations, of means per
-//   matrix, layer and checkpoint: full -0.62, LoRA +0.83, DoRA -0.31. Here, of the rows of one
-//   layer, all are positive. The last layer has 10 rows: its figures depend most on the seed.
+//   (3.2): do rows that turn more change their norm more? The paper takes means over a matrix, for
+//   each layer and checkpoint; they correlate with full -0.62, LoRA +0.83, DoRA -0.31. Here, over
+//   the rows of one layer, all are positive. The last has 10 rows, and so depends on the seed most.
 //
 // Run: make lesson-11    (make gdb-11 stops in singular_values)
 //   It reads the digits from data/mnist, which make fetches if they are missing.

@@ -46,9 +46,9 @@ std::vector<AdaptedPlace> make_adapters(Module& model, ModuleSelector& selector,
                                         const AdapterConfig& config, Rng& rng);
 
 // Several adapters on one base, by name, of which one is active. All share the base's memory.
-// Switching exchanges modules, so it is instant, and disabling gives the base back to the bit. It
-// looks the modules up in the model, and leaves alone those that the caller has replaced; places()
-// of the active adapter, and so save_adapter(), then throws.
+// Switching exchanges modules, so it is instant, and disabling gives the base back to the bit. A
+// module that the caller has replaced in the model is left alone. Then the adapter is incomplete:
+// places(), and with it save_adapter(), throws while it is active.
 class AdapterSet {
 public:
     explicit AdapterSet(Module& model) : model_(&model) {}  // the model must outlive this

@@ -54,8 +54,8 @@ Tensor LinearWithDoRA::forward(const Tensor& x) {
     }
 
     const bool fixed = !training && !grad_enabled();  // c stays what it is from call to call
-    // c = m / n, by dora_scale(). In backward scale_shift gives dc and lora_linear dA and dB, in
-    // this order or the other. Last, dora_scale turns dc into dm (and, if exact, into more dA, dB).
+    // c = m / n, by dora_scale(). In backward scale_shift gives dc, and lora_linear dA and dB.
+    // After both, dora_scale turns dc into dm (and, if exact, into more of dA and dB).
     const Tensor c = scale_(fixed, W, A, B, m, s, lora.config.axis, lora.config.norm_gradient);
     // With dropout, xa = dropout(x) stands for x, but not in the base's own x W^T, as in PEFT:
     //     y = (x + (c - 1) . xa) W^T + s (c . xa) A^T B^T + b         per input

@@ -66,9 +66,9 @@ Tensor magnitude_over_norm(const Tensor& m, const Tensor& n) {
 }
 
 // ---- dora_scale ---------------------------------------------------------------------------------
-// Row j of s B A is s sum_k B_jk A_k, where A_k is row k of A. Column j of it is s sum_k A_kj B_k,
-// where B_k is column k of B. (Above, B_j was a row.) K [rank, count] holds the coefficients: B^T
-// per output, A per input.
+// Row j of s B A is a sum of A's rows, with row j of B for coefficients. Column j of it is a sum of
+// B's columns, with column j of A for coefficients. K [rank, count] holds all coefficients: it is
+// B^T per output, A per input.
 // Below, K_j, product_j, pull_j and Q_j are columns j:
 //
 //     product = A W^T or B^T W                    [rank, count]

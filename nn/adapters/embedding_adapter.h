@@ -75,8 +75,8 @@ struct EmbeddingWithLoRA : EmbeddingAdapter {
 // changes rows that were never looked up. NormGradient::kDetached avoids both.
 //
 // When max_norm scales rows of the table down, the norms of the columns change, and c with them.
-// merged() scales all rows of its copy down: it equals the adapter only when every row with a
-// larger norm than max_norm has been looked up.
+// merged() scales down every row of its copy that is above max_norm, looked up before or not. So it
+// equals the adapter only when all those rows have been looked up.
 struct EmbeddingWithDoRA : EmbeddingAdapter {
     EmbeddingWithDoRA(const ModulePtr& embedding, const AdapterConfig& config, Rng& rng);
 

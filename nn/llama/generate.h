@@ -7,7 +7,7 @@ namespace slim {
 
 struct Sampling {
     double temperature = 1;  // divides the logits; 0 takes the most likely id
-    int64_t top_k = 0;       // draw from the k most likely ids alone; 0: from all
+    int64_t top_k = 0;  // draw from the k most likely ids, and their equals; 0: from all
 };
 
 // Returns `count` ids that follow the prompt. Each is drawn given the ids before it, of which the

@@ -78,8 +78,8 @@ void check_tensors(const TensorFile& file, const Shapes& expected) {
 }
 
 // The shapes that the tensors must have, as far as the file tells without its base: A has the
-// number of inputs, B that of outputs. A module that the configuration does not select is left out,
-// and so is unexpected.
+// number of inputs, B that of outputs. A module that the configuration does not select is left out:
+// check_tensors() then finds its tensors unexpected.
 Shapes expected_by(const LoadedAdapter& adapter, ModuleSelector& selector) {
     const AdapterConfig& config = adapter.config;
     Shapes expected;

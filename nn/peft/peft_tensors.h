@@ -1,5 +1,5 @@
-// The tensors of adapter_model.safetensors: their names, what they are in a model, copying them
-// into it; and texts for messages about them.
+// The tensors of adapter_model.safetensors: their names, the tensor of the model that each belongs
+// to, copying them there; and texts for messages about them.
 #pragma once
 
 #include <map>

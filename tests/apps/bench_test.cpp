@@ -1,4 +1,4 @@
-// The benchmark as a program: its answers to a program that takes turns with it, and its figures.
+// The benchmark as a program: its figures, and `bench --step`, which bench_torch.py asks for times.
 #include <sstream>
 
 #include "data/file.h"

@@ -155,7 +155,8 @@ TEST_CASE("backward: an input changed in place since the forward pass throws, an
     CHECK_ERROR(backward(multiplied), "matmul_nt", "input 1");
 }
 
-// Only the other input wants a gradient, and for that the changed one is needed.
+// Changes one input, and asks only for the gradient of the other: it is computed from the changed
+// one.
 TEST_CASE("backward: every op of two inputs notices a change of either") {
     using Binary = Tensor (*)(const Tensor&, const Tensor&);
     const Binary no_bias = [](const Tensor& x, const Tensor& w) { return linear(x, w); };

@@ -7,7 +7,7 @@ namespace slim {
 
 namespace {
 
-// Columns (or, from the left, rows) of a matrix as a product: ones at (first + i, i).
+// S, with ones at (first + i, i): x S has `count` columns of x, from `first` on; S^T x those rows.
 Tensor selection(int64_t size, int64_t first, int64_t count) {
     Tensor s = zeros({size, count});
     for (int64_t i = 0; i < count; i++) s.mutable_data()[(first + i) * count + i] = 1;

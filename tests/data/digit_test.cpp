@@ -1,4 +1,4 @@
-// data/image.h: bringing pictures of digits into MNIST's form.
+// data/digit.h: bringing pictures of digits into MNIST's form.
 #include <algorithm>
 #include <cstdlib>
 

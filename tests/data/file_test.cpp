@@ -131,7 +131,6 @@ TEST_CASE("a link stays a link, permissions stay, and a dead temporary file is n
     CHECK(as_text(read_file(folder / "bare")) == "new");
 }
 
-// A child saves two different contents in turn for as long as it lives, which is not long.
 TEST_CASE("fault: files that belong together are all replaced, or none is") {
     const ScratchFolder folder;
     write_files({{folder / "a", {"1"}}, {folder / "b", {"2", "3"}}});
@@ -147,6 +146,7 @@ TEST_CASE("fault: files that belong together are all replaced, or none is") {
     CHECK(folder.names().size() == 2);  // nothing is left behind
 }
 
+// A child process saves two different contents in turn until it is killed, which is soon.
 TEST_CASE("kill -9 at any moment leaves the old file or the new one, whole") {
     ScratchFolder folder;
     const std::string path = folder / "file";
@@ -210,7 +210,8 @@ TEST_CASE("fault: two files that a killed program replaced by half are put back"
     write_file(folder / ("a.old" + digits), {"old"});
     recover_files({folder / "a"});
     CHECK(as_text(read_file(folder / "a")) == "new");
-    // One of two alone says nothing: the program was about to remove both, or to make both.
+    // If only one of the two has an .old file, nothing is put back: the program was killed before
+    // it had made both, or while it removed them.
     write_file(folder / "a", {"new"});
     write_file(folder / ("b.old" + digits), {"old"});
     write_files({{folder / "a", {"newer"}}, {folder / "b", {"newer"}}});

@@ -1,4 +1,5 @@
-// data/image.h: the orientation that cameras note, transparent grounds, and doubts about a picture.
+// data/image.h: the orientation that cameras note, and transparent grounds. data/digit.h: doubts
+// about a picture.
 #include <algorithm>  // fill_n, reverse
 
 #include "core/random.h"

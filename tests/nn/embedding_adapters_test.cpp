@@ -169,7 +169,7 @@ TEST_CASE("Embedding adapters: dropout zeroes numbers of the rows of A, in train
     const Tensor rows = rows_of(table->weight, kIds);
     check_matches(lora.lookup(kIds), rows + dropped_change(lora.lora, before));
     CHECK(lora.lora.rng.state != before.state);
-    // The norm is that of the whole change: only the rows that are scaled by it are thinned out.
+    // The norm is taken without dropout. Dropout acts on the rows that are looked up.
     const Tensor V = dora.merged_weight(table->weight).detach();
     const Tensor unscaled = by_definition(dora.lora, table->weight);
     const Tensor c = div(row_of(V, 0), row_of(unscaled, 0));

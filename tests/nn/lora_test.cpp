@@ -202,7 +202,7 @@ TEST_CASE("LinearWithLoRA: a frozen weight gets no gradient buffer, and no work 
     CHECK(layer.linear->weight.grad_data() == nullptr);
     CHECK(layer.linear->bias.grad_data() == nullptr);
     CHECK(layer.lora.A.grad_data() != nullptr);
-    // The forward product with W, and small change: neither W's gradient nor x's.
+    // The forward product with W, and those with A and B: neither W's gradient nor x's.
     CHECK(gemm_count().flops - before < 1.5 * 2 * batch * in * out);
 }
 

@@ -53,7 +53,7 @@ TEST_CASE("checkpoint: the same values and gradients to the bit, with dropout") 
         }
 }
 
-TEST_CASE("checkpoint: the same bits for a DoRA layer wide enough to be computed in one piece") {
+TEST_CASE("checkpoint: the same bits for a wide DoRA layer") {
     const Gradients plain = [] {
         Rng rng(7);
         return run(*adapted_block(Method::kDoRA, 512), random_tensor({3, 512}, rng), false);
