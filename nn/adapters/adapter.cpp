@@ -38,6 +38,10 @@ void AdapterConfig::check_valid() const {
     check(dropout >= 0 && dropout <= 1, "adapter: dropout ", dropout,
           "; the probability must be between 0 and 1");
     check(std::isfinite(alpha), "adapter: alpha ", alpha, "; it must be finite");
+    check(layers_pattern.empty() || !layers_to_transform.empty(),
+          "adapter: layers_pattern means nothing without layers_to_transform");
+    check(layers_to_transform.empty() || target_pattern.empty(),
+          "adapter: layers_to_transform means nothing where the targets are a pattern");
 }
 
 std::string Adapter::extra() const {

@@ -222,10 +222,6 @@ struct ConfigReader {
         std::string pattern;
         modules("layers_pattern", config.layers_pattern, pattern);
         if (!pattern.empty()) config.layers_pattern = {pattern};
-        check(config.layers_pattern.empty() || !config.layers_to_transform.empty(),
-              name("layers_pattern"), ": means nothing without layers_to_transform");
-        check(config.layers_to_transform.empty() || config.target_pattern.empty(),
-              name("layers_to_transform"), ": means nothing where target_modules is a pattern");
     }
 };
 

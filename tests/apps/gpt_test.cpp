@@ -76,8 +76,15 @@ TEST_CASE("gpt: the table of four ways to adapt, and every file") {
                                (texts.folder / "out/base") + " --adapter " +
                                (texts.folder / "out/lora-all") + " --dim 0 --layers 0");
     CHECK(again.err == "");
-    CHECK(number(texts.rows().at("adapter"), "new_loss") ==
-          relative(number(rows.at("lora-all"), "new_loss"), 1e-4));
+    const double adapted = number(texts.rows().at("adapter"), "new_loss");
+    CHECK(adapted == relative(number(rows.at("lora-all"), "new_loss"), 1e-4));
+    const Finished in_4_bits = run(built_program("gpt") + texts.arguments + " --base " +
+                                   (texts.folder / "out/base") + " --adapter " +
+                                   (texts.folder / "out/lora-all") +
+                                   " --dim 0 --layers 0 --quantize nf4");
+    CHECK(in_4_bits.status == 0);
+    CHECK(number(texts.rows().at("adapter"), "new_loss") != adapted);
+    CHECK(number(texts.rows().at("adapter"), "new_loss") == relative(adapted, 0.3));
 }
 
 TEST_CASE("gpt: a stopped run goes on to the same figures; NF4 and checkpointed layers") {

@@ -176,6 +176,10 @@ TEST_CASE("fault: layers_to_transform selects layers by their number, as in PEFT
     CHECK(selects(named, "model.block.1.fc1"));
     CHECK(!selects(named, "model.layers.1.fc1"));
     CHECK(selects(named, "model.layers.7.h.1.fc1"));
+    CHECK_ERROR(ModuleSelector({.target_pattern = "fc1", .layers_to_transform = {1}}),
+                "layers_to_transform", "pattern");
+    CHECK_ERROR(ModuleSelector({.target_modules = {"fc1"}, .layers_pattern = {"h"}}),
+                "layers_pattern", "without layers_to_transform");
 
     AdapterFolder folder;
     folder.config["target_modules"] = Json::List{"fc1", "head"};
