@@ -96,8 +96,8 @@ void blas_gemm(MatrixView a, MatrixView b, MatrixTarget c, real alpha) {
 
 // ---- blocks -------------------------------------------------------------------------------------
 // For AVX-512, OpenBLAS has kernels that do not copy their operands first. They take at most 1e6
-// multiplications, if B is transposed at most 1200 elements of C, and never two transposed operands
-// (see its sgemm_small_kernel_permit_skylakex.c). So a medium product is cut into such blocks of C.
+// multiplications. With B transposed, C may have at most 1200 elements, and A may not be transposed
+// too (see its sgemm_small_kernel_permit_skylakex.c). So a medium product is cut into such blocks.
 // The inner dimension is not cut: each element of C is still one sum.
 
 bool blas_has_small_kernels() {
@@ -109,7 +109,8 @@ struct Block {
     int64_t rows, cols;
 };
 
-// The largest block of C that those kernels take: 0 rows or columns if there is none.
+// The block of C for one call: 0 rows or columns if cutting gains nothing. Up to 1e6
+// multiplications it is the whole C, also where those kernels refuse it.
 static Block small_block(MatrixView a, MatrixView b) {
     const int64_t small = 1'000'000, results = 1200;
     const double work = multiplications(a, b);

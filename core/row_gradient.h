@@ -1,4 +1,4 @@
-// Gradients of single rows: what the lookups of one step give to a large table of embeddings.
+// Sparse gradients: the lookups of one step reach a few rows of a large table of embeddings.
 #pragma once
 
 #include <span>

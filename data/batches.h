@@ -58,7 +58,7 @@ private:
     std::vector<int64_t> order_;  // empty: as in the file
 };
 
-// Images first .. first + count - 1 as one batch, for evaluation.
+// Images first .. first + count - 1 as one batch.
 Batch batch_of(const DataSet& set, int64_t first, int64_t count);
 
 }  // namespace slim

@@ -15,7 +15,8 @@ namespace slim {
 // dW = dy^T x              [batch, out]^T [batch, in] -> [out, in]
 // db = sum of dy's rows
 //
-// With LoRA's branch. Separate ops would write three matrices [batch, out]: product, scaled, sum.
+// With LoRA's branch. Separate ops would write three more matrices [batch, out]: the branch's
+// product, the same scaled by s, and the sum.
 // Here gemm writes the branch into y, scaled by s, and then adds the base's product to it:
 //
 // h    = A xa^T            [rank, batch]

@@ -96,7 +96,7 @@ static Evaluation guessing(const DataSet& set) {
 
 static bool no_better(const EpochReport& epoch, const Evaluation& guess) {
     const double times = epoch.loss / guess.loss;  // NaN or infinite with a single class
-    // A loss far above guessing means a model that is sure and wrong, but learns.
+    // Not where the loss is far above guessing: such a model is sure and wrong, but it learns.
     return times > 0.999 && times < 1.5 && epoch.accuracy < 1.2 * guess.accuracy;
 }
 
@@ -202,7 +202,8 @@ static Tensor train_step(const TrainState& run, TrainingSet& set, const TrainOpt
     return logits;
 }
 
-// Called after each epoch and before each checkpoint: no loss has yet shown what the last step did.
+// Called after each epoch and before each checkpoint: the last step may have made parameters that
+// are not finite, and no loss has been computed since that would show it.
 static void check_parameters(const TrainState& run) {
     const std::string where = where_not_finite(run.model);
     check(where.empty(), "train: after step ", run.progress.step, ", ", where,

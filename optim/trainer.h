@@ -31,7 +31,7 @@ struct Pass {
     Tensor loss;  // mean over the items
     int64_t items = 0;
     int64_t correct = 0;  // items whose label had the largest logit
-    Tensor logits = {};   // kept by sets with a guess(), to see whether all rows are the same
+    Tensor logits = {};   // kept by some sets (TrainingSet::guess): equal rows mean dead ReLUs
 };
 
 // What is trained on. An epoch is a number of forward passes over items, such as images or tokens.

@@ -1,4 +1,4 @@
-// Adapters: the configuration's texts and checks. See adapter.h.
+// Adapters: the configuration's texts and checks, and the tutorials' choices. See adapter.h.
 #include "nn/adapters/adapter.h"
 
 #include <cmath>  // isfinite, sqrt

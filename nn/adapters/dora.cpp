@@ -57,7 +57,8 @@ Tensor LinearWithDoRA::forward(const Tensor& x) {
     // c = m / n, by dora_scale(). In backward scale_shift gives dc, and lora_linear dA and dB.
     // After both, dora_scale turns dc into dm (and, if exact, into more of dA and dB).
     const Tensor c = scale_(fixed, W, A, B, m, s, lora.config.axis, lora.config.norm_gradient);
-    // With dropout, xa = dropout(x) stands for x, but not in the base's own x W^T, as in PEFT:
+    // With dropout, the base's output x W^T comes from x, and all that DoRA adds to it from
+    // xa = dropout(x). (Per output this is what PEFT does.)
     //     y = (x + (c - 1) . xa) W^T + s (c . xa) A^T B^T + b         per input
     //     y = x W^T + (c - 1) . (xa W^T) + c . (s xa A^T B^T) + b     per output
     const Tensor xa = lora.input(x);

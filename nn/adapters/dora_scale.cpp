@@ -66,9 +66,9 @@ Tensor magnitude_over_norm(const Tensor& m, const Tensor& n) {
 }
 
 // ---- dora_scale ---------------------------------------------------------------------------------
-// Row j of s B A is a sum of A's rows, with row j of B for coefficients. Column j of it is a sum of
-// B's columns, with column j of A for coefficients. K [rank, count] holds all coefficients: it is
-// B^T per output, A per input.
+// Row j of B A is a sum of A's rows, with row j of B for coefficients. Column j of it is a sum of
+// B's columns, with column j of A for coefficients. K [rank, count] holds all coefficients, without
+// s: it is B^T per output, A per input.
 // Below, K_j, product_j, pull_j and Q_j are columns j:
 //
 //     product = A W^T or B^T W                    [rank, count]
@@ -80,7 +80,7 @@ Tensor magnitude_over_norm(const Tensor& m, const Tensor& n) {
 // Backward, given dc. dn_j = -dc_j m_j / n_j^2, and so d(n_j^2) = dn_j / (2 n_j):
 //
 //     dm_j = dc_j / n_j
-//     t_j  = -s dc_j m_j / n_j^3                  (0 where the norm is detached)
+//     t_j  = 2 s d(n_j^2) = -s dc_j m_j / n_j^3   what both shares below have in common
 //     dK_j = t_j pull_j                           the coefficients' share
 //     Q_j  = t_j K_j                              [rank, count]
 //     per output: dA = Q V   = Q W + s (Q B) A    the other factor's share

@@ -67,7 +67,8 @@ bool ModuleSelector::names(Names& names, const std::string& name, bool is_linear
     return named;
 }
 
-// PEFT's re.match(r".*?\.layers\.(\d+)\.", name): the first number after such a word.
+// PEFT's re.match(r".*?\.layers\.(\d+)\.", name), with each of layers_pattern for "layers": the
+// first number after a word that matches.
 bool ModuleSelector::is_in_layers(const std::string& name) {
     for (size_t dot = name.find('.'); dot != std::string::npos;) {
         const size_t end = name.find('.', dot + 1);

@@ -12,10 +12,11 @@
 //     lora_A.weight     (rank, in)              lora_B.weight     (out, rank)
 //     lora_embedding_A  (rank, num_embeddings)  lora_embedding_B  (dim, rank)
 //     lora_magnitude_vector  (out), of an Embedding (dim)         DoRA only
-//     base_layer.bias   (out)                   of an adapted Linear, if trained, or if its
-//                                               base_layer.weight is there
-//     bias              (out)                   of another Linear, if trained
-//     base_layer.weight                         the adapted module's own, which PEFT adds at times
+//     base_layer.weight                         the weight of the adapted module itself, which PEFT
+//                                               writes for an embedding and for lm_head
+//     base_layer.bias   (out)                   the bias of an adapted Linear, if it is trained, or
+//                                               if base_layer.weight is in the file
+//     bias              (out)                   the bias of another Linear, if it is trained
 //     weight, bias, or a longer path            the parameters of modules_to_save
 #pragma once
 
