@@ -59,8 +59,8 @@ void backward(const Tensor& loss);
 
 // The same from any y, given dL/dy of y's shape. (PyTorch: y.backward(gradient=dy)) The results of
 // nodes numbered `up_to` or below are taken for leaves: they get their gradients and keep their
-// graph. (Gradient checkpointing, nn/recompute.h, so passes back through what it has just computed
-// again, and no further.)
+// graph. (Gradient checkpointing uses this, nn/recompute.h: its backward goes through the part that
+// it has just computed again, and stops there.)
 void backward(const Tensor& y, const Tensor& dy, uint64_t up_to = 0);
 
 uint64_t newest_node();  // the number of the node that was made last, by any thread

@@ -4,7 +4,8 @@
 //
 //     check(k == x.size(1), "matmul: inner sizes differ: ", x.shape(), " times ", w.shape(), ...);
 //
-// The text says where, what is wrong, what was got and what the rule is, then a hint of what to do.
+// The text says where, what is wrong, what was got and what the rule is; then, where the rule alone
+// does not tell, a hint of what to do.
 // In the debugger `catch throw` stops at the place that found the mistake. Shape, which most
 // messages print, is defined here too.
 #pragma once

@@ -109,8 +109,8 @@ struct Block {
     int64_t rows, cols;
 };
 
-// The block of C for one call: 0 rows or columns if cutting gains nothing. Up to 1e6
-// multiplications it is the whole C, also where those kernels refuse it.
+// The block of C for one call of BLAS; 0 rows or columns if cutting gains nothing. Up to 1e6
+// multiplications it is the whole C. (If those kernels do not take it, BLAS has ordinary ones.)
 static Block small_block(MatrixView a, MatrixView b) {
     const int64_t small = 1'000'000, results = 1200;
     const double work = multiplications(a, b);

@@ -169,8 +169,9 @@ private:
     Batch batch_;
 };
 
-// Makes one optimiser step. Its items come in options.accumulate forward passes, whose losses are
-// weighted by their share of the items, so that the gradients add up to those of one large batch.
+// Makes one optimiser step. Its items may come in several forward passes (options.accumulate). Each
+// loss is weighted by its share of the items, so that the gradients add up to those of one large
+// batch.
 // Returns the logits of the last pass, if the set keeps them.
 static Tensor train_step(const TrainState& run, TrainingSet& set, const TrainOptions& options) {
     TrainProgress& p = run.progress;

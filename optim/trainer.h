@@ -31,7 +31,7 @@ struct Pass {
     Tensor loss;  // mean over the items
     int64_t items = 0;
     int64_t correct = 0;  // items whose label had the largest logit
-    Tensor logits = {};   // kept by some sets (TrainingSet::guess): equal rows mean dead ReLUs
+    Tensor logits = {};   // kept by sets of rows: if all are equal, a layer of ReLUs has died
 };
 
 // What is trained on. An epoch is a number of forward passes over items, such as images or tokens.
@@ -78,7 +78,7 @@ struct EpochReport {
 struct TrainOptions {
     int epochs = 10;
     int64_t batch_size = 64;  // items per step
-    int64_t accumulate = 1;   // forward passes per step: each takes batch_size / accumulate items
+    int64_t accumulate = 1;   // a forward pass takes batch_size / accumulate items
     bool shuffle = false;
     double clip_norm = 0;     // bound on the norm of the gradients; 0 is no bound
     // Factor on the learning rate in each step, counted from 0. See schedule.h.

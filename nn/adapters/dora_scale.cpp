@@ -77,7 +77,8 @@ Tensor magnitude_over_norm(const Tensor& m, const Tensor& n) {
 //     n_j^2   = |W_j|^2 + s K_j . (product_j + pull_j)
 //     c       = m / n
 //
-// Backward, given dc. dn_j = -dc_j m_j / n_j^2, and so d(n_j^2) = dn_j / (2 n_j):
+// Backward, given dc. (d.. stands for dL/d...) dn_j = -dc_j m_j / n_j^2, and d(n_j^2) = dn_j /
+// (2 n_j), because n_j^2 grows 2 n_j times as fast as n_j:
 //
 //     dm_j = dc_j / n_j
 //     t_j  = 2 s d(n_j^2) = -s dc_j m_j / n_j^3   what both shares below have in common

@@ -7,10 +7,11 @@
 // Here both are held the other way round, in the order of the table's own axes: what A knows about
 // a token is then one row of it, which a lookup can copy, and the gradient can be sparse.
 //
-// A starts at zero and B at N(0, 1) (but see InitA::kTutorial), so that a fresh adapter changes
-// nothing. With LoRA, a row of A that is never looked up stays zero. A's row of padding_idx gets no
-// gradient and stays zero too: that id's output is the table's row, which DoRA scales by c, as in
-// PEFT.
+// A starts at zero and B at N(0, 1), so that a fresh adapter changes nothing (InitA::kTutorial has
+// it the other way round; and where max_norm changes the table, DoRA's c changes with it). With
+// LoRA, a row of A that is never looked up stays as it was. So does A's row of padding_idx, which
+// gets no gradient: as long as it is zero, that id's output is the table's row, which DoRA scales
+// by c, as in PEFT.
 // A's gradient is made as the table's options say (sparse, scale_grad_by_freq). max_norm is the
 // table's alone: A is never scaled down.
 //
