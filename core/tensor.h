@@ -25,7 +25,7 @@ struct TensorImpl {
     int64_t size = 1;                // product of the shape
     std::shared_ptr<Storage> data;   // shared with tensors made by reshape() and detach()
     std::shared_ptr<Storage> grad;   // dL/d(this); null until backward reaches it
-    std::unique_ptr<RowGradient> row_grad;  // instead of grad: a sparse gradient of an embedding
+    std::unique_ptr<RowGradient> row_grad;  // instead of grad: an embedding's, if sparse
     bool requires_grad = false;      // whether backward computes a gradient for it
     bool graph_used = false;         // its node has run backward and is gone
     std::shared_ptr<Node> node;      // the op that made it; null for a leaf, and after backward

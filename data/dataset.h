@@ -33,8 +33,8 @@ void scale_columns(DataSet& train, DataSet& test, const std::string& how);
 DataSet shifted(const DataSet& images, const std::string& how);
 
 // Writes one image to `to`. Its pixel (y, x), counted from the middle, is read from `from` at
-// (yy y + yx x + down, xy y + xx x + right), interpolated between pixels: a positive `down` moves
-// the image up. Outside `from` all is black.
+// (yy y + yx x + down, xy y + xx x + right), interpolated between pixels. (With a positive `down`
+// it reads further down, so the image moves up.) Outside `from` all is black.
 struct Warp {
     double yy = 1, yx = 0, xy = 0, xx = 1, down = 0, right = 0;
 };

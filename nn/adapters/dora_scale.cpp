@@ -78,13 +78,15 @@ Tensor magnitude_over_norm(const Tensor& m, const Tensor& n) {
 //     c       = m / n
 //
 // Backward, given dc. (d.. stands for dL/d...) dn_j = -dc_j m_j / n_j^2, and d(n_j^2) = dn_j /
-// (2 n_j), because n_j^2 grows 2 n_j times as fast as n_j:
+// (2 n_j), because n_j^2 grows 2 n_j times as fast as n_j. The gradient through the norm has two
+// parts: that of the coefficients (of B per output, of A per input), and that of the other factor.
+// Both have t_j as a factor:
 //
 //     dm_j = dc_j / n_j
-//     t_j  = 2 s d(n_j^2) = -s dc_j m_j / n_j^3   what both shares below have in common
-//     dK_j = t_j pull_j                           the coefficients' share
+//     t_j  = 2 s d(n_j^2) = -s dc_j m_j / n_j^3
+//     dK_j = t_j pull_j                           the coefficients
 //     Q_j  = t_j K_j                              [rank, count]
-//     per output: dA = Q V   = Q W + s (Q B) A    the other factor's share
+//     per output: dA = Q V   = Q W + s (Q B) A    the other factor
 //     per input:  dB = V Q^T = W Q^T + s B (A Q^T)
 
 struct DoraScaleNode : Node {

@@ -4,8 +4,9 @@
 //     "all-linear"     in a list: every Linear
 //     ".*\.fc[12]"     a pattern: every module whose whole name matches it (pattern.h)
 //
-// The rules are PEFT's, with two differences. PEFT ignores entries that match nothing; here
+// The rules are PEFT's, with three differences. PEFT ignores entries that match nothing; here
 // attach() throws. PEFT's all-linear leaves out a transformer's lm_head; here it is every Linear.
+// And patterns may use a part of Python's syntax only (pattern.h).
 #pragma once
 
 #include <map>
