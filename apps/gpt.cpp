@@ -180,8 +180,8 @@ std::vector<Way> ways(const Settings& s) {
     const std::vector<std::string> targets = split_list(s.target);
     const std::vector<std::string> qv{"q_proj", "v_proj"}, all = {
         "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"};
-    // lm_head changes most, as the new text has other letters, and attention least. As many
-    // parameters, spread evenly (rank 11), follow less well.
+    // lm_head changes most, as other characters are frequent in the new text, and attention least.
+    // As many parameters, spread evenly (rank 11), follow less well.
     const std::map<std::string, int64_t> ranks{{"(gate|up|down)_proj", 13}, {"lm_head", 32}};
     if (s.method == "base" || !s.adapter.empty()) return {};
     if (s.method == "full") return {{"full"}};

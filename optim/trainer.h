@@ -31,7 +31,7 @@ struct Pass {
     Tensor loss;  // mean over the items
     int64_t items = 0;
     int64_t correct = 0;  // items whose label had the largest logit
-    Tensor logits = {};   // kept by sets of rows: if all are equal, a layer of ReLUs has died
+    Tensor logits = {};   // of labelled rows: if all rows are equal, a layer of ReLUs has died
 };
 
 // What is trained on. An epoch is a number of forward passes over items, such as images or tokens.

@@ -2,7 +2,7 @@
 //
 // Squared norms without forming V = W + s B A. For row j (V_j, W_j and B_j are rows of V, W and B),
 //
-//     |V_j|^2 = |W_j|^2 + 2 s B_j . (A W_j) + s^2 B_j (A A^T) B_j^T
+//     |V_j|^2 = |W_j|^2 + 2 s B_j (A W_j^T) + s^2 B_j (A A^T) B_j^T
 //
 // where |W_j|^2 is computed once, A W^T is [rank, out] and A A^T is [rank, rank]. Columns are the
 // same with the roles of A and B exchanged: B^T W is [rank, in] and B^T B is [rank, rank].
@@ -69,7 +69,7 @@ Tensor magnitude_over_norm(const Tensor& m, const Tensor& n) {
 // Row j of B A is a sum of A's rows, with row j of B for coefficients. Column j of it is a sum of
 // B's columns, with column j of A for coefficients. K [rank, count] holds all coefficients, without
 // s: it is B^T per output, A per input.
-// Below, K_j, product_j, pull_j and Q_j are columns j:
+// Below, K_j, product_j, pull_j and Q_j are columns j, and . is the dot product:
 //
 //     product = A W^T or B^T W                    [rank, count]
 //     gram    = A A^T or B^T B                    [rank, rank]

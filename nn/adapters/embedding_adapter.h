@@ -7,11 +7,13 @@
 // Here both are held the other way round, in the order of the table's own axes: what A knows about
 // a token is then one row of it, which a lookup can copy, and the gradient can be sparse.
 //
-// A starts at zero and B at N(0, 1), so that a fresh adapter changes nothing (InitA::kTutorial has
-// it the other way round; and where max_norm changes the table, DoRA's c changes with it). With
-// LoRA, a row of A that is never looked up stays as it was. So does A's row of padding_idx, which
-// gets no gradient: as long as it is zero, that id's output is the table's row, which DoRA scales
-// by c, as in PEFT.
+// A starts at zero and B at N(0, 1) (with InitA::kTutorial A is random and B zero), so that A B is
+// zero and a fresh adapter changes nothing. There is one exception, DoRA with max_norm: a lookup
+// may scale rows of the table down after m was taken from it, and then c is no longer 1.
+//
+// With LoRA, a row of A that is never looked up stays as it was. So does A's row of padding_idx,
+// which gets no gradient: as long as it is zero, that id's output is the table's row, which DoRA
+// scales by c, as in PEFT.
 // A's gradient is made as the table's options say (sparse, scale_grad_by_freq). max_norm is the
 // table's alone: A is never scaled down.
 //
