@@ -31,8 +31,8 @@ struct Node {
     bool needs_grad(size_t i) const {
         return inputs[i].defined() && inputs[i].requires_grad();
     }
-    // Throws if an input began to require a gradient after this op ran: its gradient would be
-    // incomplete, because ops that used it before that have left no node.
+    // Throws if an input was made to require a gradient after this op ran. Other ops may have used
+    // it before without leaving a node, and their share of its gradient would be missing.
     void check_inputs() const;
 
     const char* op;              // for messages and printing: "relu"

@@ -96,7 +96,7 @@ static Evaluation guessing(const DataSet& set) {
 
 static bool no_better(const EpochReport& epoch, const Evaluation& guess) {
     const double times = epoch.loss / guess.loss;  // NaN or infinite with a single class
-    // Not where the loss is far above guessing: such a model is sure and wrong, but it learns.
+    // False, too, if the loss is far above guessing: that model is sure and wrong, but it learns.
     return times > 0.999 && times < 1.5 && epoch.accuracy < 1.2 * guess.accuracy;
 }
 

@@ -106,7 +106,7 @@ struct TrainOptions {
 };
 
 struct TrainReport {
-    std::vector<EpochReport> epochs;  // completed in this call, also one that a resume finished
+    std::vector<EpochReport> epochs;  // completed in this call; a resumed one began earlier
     int64_t steps = 0;                // optimiser steps since the very beginning
     bool interrupted = false;         // by a signal, before the last step
     bool collapsed = false;           // the last epoch was no better than guessing

@@ -68,7 +68,7 @@ Tensor magnitude_over_norm(const Tensor& m, const Tensor& n) {
 // ---- dora_scale ---------------------------------------------------------------------------------
 // Row j of B A is a sum of A's rows, with row j of B for coefficients. Column j of it is a sum of
 // B's columns, with column j of A for coefficients. K [rank, count] holds all coefficients, without
-// s: it is B^T per output, A per input.
+// s: it is B^T per output (count is out), A per input (count is in).
 // Below, K_j, product_j, pull_j and Q_j are columns j, and . is the dot product:
 //
 //     product = A W^T or B^T W                    [rank, count]
@@ -78,15 +78,15 @@ Tensor magnitude_over_norm(const Tensor& m, const Tensor& n) {
 //     c       = m / n
 //
 // Backward, given dc. (d.. stands for dL/d...) dn_j = -dc_j m_j / n_j^2, and d(n_j^2) = dn_j /
-// (2 n_j), because n_j^2 grows 2 n_j times as fast as n_j. The gradient through the norm has two
-// parts: that of the coefficients (of B per output, of A per input), and that of the other factor.
-// Both have t_j as a factor:
+// (2 n_j), because n_j^2 grows 2 n_j times as fast as n_j. As pull_j contains K_j too, n_j^2
+// changes with K_j at the rate 2 s pull_j: this gives the gradient of the coefficients (of B per
+// output, of A per input). The other one of A and B gets one through the norm, too. Both have t_j:
 //
 //     dm_j = dc_j / n_j
 //     t_j  = 2 s d(n_j^2) = -s dc_j m_j / n_j^3
-//     dK_j = t_j pull_j                           the coefficients
+//     dK_j = t_j pull_j                           of the coefficients
 //     Q_j  = t_j K_j                              [rank, count]
-//     per output: dA = Q V   = Q W + s (Q B) A    the other factor
+//     per output: dA = Q V   = Q W + s (Q B) A    of the other one
 //     per input:  dB = V Q^T = W Q^T + s B (A Q^T)
 
 struct DoraScaleNode : Node {

@@ -11,8 +11,8 @@
 // zero and a fresh adapter changes nothing. There is one exception, DoRA with max_norm: a lookup
 // may scale rows of the table down after m was taken from it, and then c is no longer 1.
 //
-// With LoRA, a row of A that is never looked up stays as it was. (With DoRA a gradient through the
-// norm reaches it too, unless that is detached.) A's row of padding_idx gets no gradient in either:
+// With LoRA, a row of A that is never looked up gets no gradient. (With DoRA one through the norm
+// reaches it too, unless that is detached.) A's row of padding_idx gets no gradient in either:
 // as long as it is zero, that id's output is the table's row (times c in DoRA), as in PEFT.
 // A's gradient is made as the table's options say (sparse, scale_grad_by_freq). max_norm is the
 // table's alone: A is never scaled down.
