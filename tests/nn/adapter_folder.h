@@ -16,6 +16,10 @@ using Names = std::vector<std::string>;
 
 inline const std::string kPrefix = "base_model.model.";
 
+inline std::shared_ptr<Linear> linear(int64_t in, int64_t out, Rng& rng) {
+    return std::make_shared<Linear>(in, out, rng);
+}
+
 // An adapter folder of a Net, made by hand: every test can spoil what it likes. Ranks 2, alpha 6.
 struct AdapterFolder {
     ScratchFolder scratch;
