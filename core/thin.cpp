@@ -122,7 +122,8 @@ void dots_product(MatrixView a, MatrixView b, MatrixTarget c, real alpha) {
 }  // namespace
 
 // ---- dispatch -----------------------------------------------------------------------------------
-// C [m, n] = A [m, k] B [k, n]. The bounds are those below which BLAS took longer, on two CPUs.
+// C [m, n] = A [m, k] B [k, n]. The bounds are those below which OpenBLAS took longer in most of
+// 200 cases, with its kernels for AVX2 and for AVX-512.
 //     by rows: B not transposed, m or k at most 16, n at least 64;
 //     by dots: A not transposed, B transposed, m at most 16 or n at most 12, k at least 64.
 
